@@ -1,0 +1,7 @@
+module tidemark
+
+go 1.26
+
+require github.com/google/uuid v1.6.0
+
+ignore ./web
