@@ -4,4 +4,11 @@ go 1.26
 
 require github.com/google/uuid v1.6.0
 
+require (
+	github.com/klauspost/compress v1.17.9 // indirect
+	github.com/lxzan/gws v1.9.1 // indirect
+	go.etcd.io/bbolt v1.5.0 // indirect
+	golang.org/x/sys v0.45.0 // indirect
+)
+
 ignore ./web
