@@ -1,0 +1,244 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// idEntry tells which event an id belongs to, and what the event was: FP is the fingerprint of its content.
+type idEntry struct {
+	ID  ID
+	Seq Seq
+	FP  uint64
+}
+
+// idView runs fn in a short read transaction, as bolt.DB.View does. Inside a write transaction it must run fn on that one:
+// a second transaction of the same goroutine can deadlock.
+type idView func(fn func(*bolt.Tx) error) error
+
+// idIndex is the ids view: mutation id → (seq, fingerprint), for ever. What is newer than the last flush is in memory
+// ("fresh"); all else is in immutable sorted runs in the bucket, each with a Bloom filter, merged eight into one.
+//
+// Goroutines: lookup, walk and stats may be called by anybody at any time. add, flush, reap and a merge's write belong to the
+// goroutine that owns the write transactions; the commit functions that they return are to be called by it once the
+// transaction is committed (in the order of the calls, when there were several), and dropped when it was not: then nothing has
+// happened, and the call can be made again.
+// A merge's read belongs to one goroutine at a time, any one.
+type idIndex struct {
+	seed    [2]uint64              // of the filters' hash: what clients cannot know, they cannot make collide
+	runs    atomic.Pointer[idRuns] // what is live; replaced as a whole, by commit functions
+	nextRun atomic.Uint64
+	merging atomic.Bool
+	pins    atomic.Int32 // walks under way: what they read is not deleted
+	wrong   atomic.Int64 // filters that said perhaps when it was no
+
+	mu    sync.RWMutex
+	fresh map[ID]idPlace
+	queue []idEntry // the same, in the order of seqs
+
+	// Owned by the writer.
+	through Seq      // the ids of all events up to here are in runs
+	dead    []uint64 // runs that are no longer, or never became, live
+}
+
+type idPlace struct {
+	seq Seq
+	fp  uint64
+}
+
+// idStats are figures of an idIndex.
+type idStats struct {
+	Runs, Fresh int
+	Entries     uint64 // in runs
+	FilterBytes int64  // in memory
+	FalseHits   int64  // reads of the file that found nothing
+}
+
+// createIDs makes an empty index in the bucket, which must exist and be empty.
+func createIDs(tx *bolt.Tx) error {
+	return newIDDir().put(tx)
+}
+
+// openIDs reads the directory of runs. It takes no time to speak of: filters are read in pieces when they are first asked.
+func openIDs(tx *bolt.Tx) (*idIndex, error) {
+	d, err := getIDDir(tx)
+	if err != nil {
+		return nil, err
+	}
+	x := &idIndex{seed: d.seed, through: d.through, fresh: map[ID]idPlace{}}
+	x.runs.Store(newIDRuns(d.runs))
+	x.dead, err = strayRuns(tx, d)
+	x.nextRun.Store(d.next)
+	for _, r := range x.dead {
+		x.nextRun.Store(max(x.nextRun.Load(), r+1))
+	}
+	return x, err
+}
+
+// add makes the ids of committed events visible to lookup. Their seqs must be above all that were added before, and the ids
+// must not be in the index yet.
+func (x *idIndex) add(es []idEntry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range es {
+		x.fresh[e.ID] = idPlace{e.Seq, e.FP}
+	}
+	x.queue = append(x.queue, es...)
+}
+
+// lookup finds the event of an id. A miss reads nothing from the file but, once after opening, the pieces of the filters
+// that it needs (64 KiB each).
+func (x *idIndex) lookup(view idView, id ID) (idEntry, bool, error) {
+	x.mu.RLock()
+	p, ok := x.fresh[id]
+	x.mu.RUnlock()
+	if ok {
+		return idEntry{id, p.seq, p.fp}, true, nil
+	}
+	for {
+		rs := x.runs.Load()
+		e, ok, err := x.search(rs, view, id)
+		if errors.Is(err, errRunGone) && x.runs.Load() != rs {
+			continue // merged away meanwhile
+		}
+		return e, ok, err
+	}
+}
+
+// search asks the runs of one moment.
+func (x *idIndex) search(rs *idRuns, view idView, id ID) (idEntry, bool, error) {
+	hi, lo := idWords(id)
+	h := idHash(x.seed, hi, lo)
+	for i := range rs.spans {
+		if !rs.spans[i].covers(hi, lo) {
+			continue
+		}
+		r := rs.list[i]
+		may, ready := r.filter.may(h)
+		if !ready {
+			var err error
+			if may, err = r.askFile(view, h); err != nil {
+				return idEntry{}, false, err
+			}
+		}
+		if !may {
+			continue
+		}
+		if e, ok, err := r.find(view, id); ok || err != nil {
+			return e, ok, err
+		}
+		x.wrong.Add(1)
+	}
+	return idEntry{}, false, nil
+}
+
+// flush writes the ids of all events up to upTo that are in memory as one run. About 16,384 ids take 5 ms.
+func (x *idIndex) flush(tx *bolt.Tx, upTo Seq) (commit func(), err error) {
+	x.mu.RLock()
+	n, _ := slices.BinarySearchFunc(x.queue, upTo+1, func(e idEntry, s Seq) int { return cmp.Compare(e.Seq, s) })
+	es := slices.Clone(x.queue[:n])
+	x.mu.RUnlock()
+	var run *idRun
+	if len(es) > 0 {
+		slices.SortFunc(es, func(a, b idEntry) int { return compareID(&a.ID, &b.ID) })
+		if run, err = x.writeRun(tx, es); err != nil {
+			return nil, err
+		}
+	}
+	err = x.editDir(tx, func(d *idDir) {
+		d.through = max(d.through, upTo)
+		if run != nil {
+			d.runs = append(d.runs, run)
+		}
+	})
+	return func() {
+		x.through = max(x.through, upTo)
+		if run != nil {
+			x.runs.Store(newIDRuns(append(slices.Clip(x.runs.Load().list), run)))
+			x.forget(es)
+		}
+	}, err
+}
+
+// writeRun writes sorted entries as one run.
+func (x *idIndex) writeRun(tx *bolt.Tx, es []idEntry) (*idRun, error) {
+	b := newRunBuilder(x.nextRun.Add(1)-1, x.seed, uint64(len(es)))
+	for _, e := range es {
+		b.add(e)
+	}
+	b.finish()
+	for b.pending(0) {
+		n, err := b.write(tx, 1<<20)
+		if err != nil {
+			return nil, err
+		}
+		b.wrote(n)
+	}
+	return b.run, nil
+}
+
+// editDir changes the directory as the transaction has it, so that several steps fit one transaction.
+func (x *idIndex) editDir(tx *bolt.Tx, edit func(*idDir)) error {
+	d, err := getIDDir(tx)
+	if err != nil {
+		return err
+	}
+	d.next = x.nextRun.Load()
+	edit(&d)
+	return d.put(tx)
+}
+
+// forget drops from memory the oldest entries, which are in a published run by now.
+func (x *idIndex) forget(es []idEntry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i := range es {
+		delete(x.fresh, es[i].ID)
+	}
+	x.queue = x.queue[len(es):]
+	if len(x.queue) == 0 {
+		x.queue = nil
+	}
+}
+
+// checkpoint returns the seq up to which the ids of all events are in runs. For the writer.
+func (x *idIndex) checkpoint() Seq { return x.through }
+
+func (x *idIndex) stats() idStats {
+	s := idStats{FalseHits: x.wrong.Load()}
+	for _, r := range x.runs.Load().list {
+		s.Runs++
+		s.FilterBytes += r.filter.resident()
+		s.Entries += r.count
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	s.Fresh = len(x.fresh)
+	return s
+}
+
+func compareID(a, b *ID) int { return bytes.Compare(a[:], b[:]) }
+
+func idWords(id ID) (hi, lo uint64) {
+	return binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:])
+}
+
+// idsBucket is where the view lives.
+func idsBucket(tx *bolt.Tx) (*bolt.Bucket, error) {
+	if b := tx.Bucket([]byte("ids")); b != nil {
+		return b, nil
+	}
+	return nil, corruptIDs("the bucket is missing")
+}
+
+func corruptIDs(format string, a ...any) error {
+	return fmt.Errorf("store: corrupt: ids: "+format, a...)
+}
