@@ -77,7 +77,8 @@ type Push struct {
 	// of one Source. It runs on the store's own goroutine and must not block.
 	Done func(*Push)
 
-	size int // what it counts in the queue, in bytes
+	size   int      // what it counts in the queue, in bytes
+	prints []uint64 // fingerprints of the mutations
 }
 
 // Verdict is the answer to one mutation.

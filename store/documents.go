@@ -1,0 +1,265 @@
+package store
+
+import (
+	"bytes"
+	"sort"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Doc returns the document at a key; false: there is none.
+func (s *Store) Doc(st Stream, key string) (Doc, bool, error) {
+	at := DocKey{Stream: st, Key: key}
+	state, err := s.docState(at)
+	if err != nil {
+		return Doc{}, false, err
+	}
+	return state.doc(at)
+}
+
+// docState looks into the overlay first and opens its transaction after that: what has left the overlay is in the bucket.
+func (s *Store) docState(at DocKey) (state docState, err error) {
+	s.mu.RLock()
+	e := s.docs[at.Stream][at.Key]
+	if e != nil {
+		state = e.docState
+	}
+	s.mu.RUnlock()
+	if e != nil && !s.gate.Load() {
+		return state, nil
+	}
+	err = s.view(func(tx *bolt.Tx) error {
+		state, err = getDoc(tx.Bucket(bucketDocs), at)
+		return err
+	})
+	return state, err
+}
+
+// Documents returns the documents of f after a position, in order, of about limit bytes, as they are now: each carries the
+// seq of its last event, and none is newer than the page's Head.
+func (s *Store) Documents(f Filter, after DocKey, limit int) (DocPage, error) {
+	page, err := s.docStates(f, after, limit, func(_ *bolt.Tx, at DocKey, st docState) (Doc, bool, error) {
+		return st.doc(at)
+	})
+	page.Head = s.Head()
+	return page, err
+}
+
+// docStates walks the docs view, overlay over bucket, from a position on; pick makes documents of the entries.
+func (s *Store) docStates(f Filter, after DocKey, limit int, pick func(*bolt.Tx, DocKey, docState) (Doc, bool, error)) (page DocPage, err error) {
+	over := s.docOverlays(f, after)
+	sort.Slice(over, func(i, j int) bool { return over[i].at.less(over[j].at) })
+	err = s.view(func(tx *bolt.Tx) error {
+		w := docWalk{c: tx.Bucket(bucketDocs).Cursor(), f: f, over: over}
+		w.seek(after)
+		size, steps := 0, 0
+		for {
+			at, st, ok, err := w.next()
+			if err != nil || !ok {
+				return err
+			}
+			if (size >= limit && len(page.Docs) > 0) || steps >= scanRecords {
+				page.More = true
+				return nil
+			}
+			steps++
+			d, ok, err := pick(tx, at, st)
+			if err != nil {
+				return err
+			}
+			if ok {
+				page.Docs = append(page.Docs, d)
+				size += len(d.Data) + len(d.Key) + len(d.Stream) + 40
+			}
+		}
+	})
+	return page, err
+}
+
+type overlaid struct {
+	at DocKey
+	docState
+}
+
+// docOverlays copies the overlay's entries of the filter behind a position.
+func (s *Store) docOverlays(f Filter, after DocKey) (out []overlaid) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	add := func(m map[string]*docEntry) {
+		for _, e := range m {
+			if after.less(e.at) {
+				out = append(out, overlaid{e.at, e.docState})
+			}
+		}
+	}
+	if name, exact := f.Stream(); exact {
+		add(s.docs[name])
+		return out
+	}
+	for name, m := range s.docs {
+		if f.Match(name) {
+			add(m)
+		}
+	}
+	return out
+}
+
+// docWalk merges sorted overlay entries with the bucket; an overlay entry hides the bucket's.
+type docWalk struct {
+	c    *bolt.Cursor
+	f    Filter
+	over []overlaid
+	k, v []byte
+}
+
+func (w *docWalk) seek(after DocKey) {
+	from := after.bytes()
+	if after == (DocKey{}) {
+		from = []byte(w.f.Prefix())
+		if name, exact := w.f.Stream(); exact {
+			from = DocKey{Stream: name}.bytes()
+		}
+	}
+	w.k, w.v = w.c.Seek(from)
+	if w.k != nil && after != (DocKey{}) && bytes.Equal(w.k, from) {
+		w.k, w.v = w.c.Next()
+	}
+	w.skip()
+}
+
+// skip ends the walk of the bucket behind the filter's range, and passes over what the filter does not match.
+func (w *docWalk) skip() {
+	for w.k != nil {
+		at, ok := parseDocKey(w.k)
+		if name, exact := w.f.Stream(); exact && ok && at.Stream != name || !exact && !strings.HasPrefix(string(at.Stream), w.f.Prefix()) {
+			w.k = nil
+			return
+		}
+		if !ok || w.f.Match(at.Stream) {
+			return
+		}
+		w.k, w.v = w.c.Next()
+	}
+}
+
+func (w *docWalk) next() (DocKey, docState, bool, error) {
+	if w.k == nil {
+		if len(w.over) == 0 {
+			return DocKey{}, docState{}, false, nil
+		}
+		return w.popOver()
+	}
+	at, ok := parseDocKey(w.k)
+	if !ok {
+		return at, docState{}, false, corruptView("docs: key %q", w.k)
+	}
+	if len(w.over) > 0 && !at.less(w.over[0].at) {
+		if at == w.over[0].at {
+			w.k, w.v = w.c.Next()
+			w.skip()
+		}
+		return w.popOver()
+	}
+	st, err := parseDoc(w.k, w.v)
+	w.k, w.v = w.c.Next()
+	w.skip()
+	return at, st, err == nil, err
+}
+
+func (w *docWalk) popOver() (DocKey, docState, bool, error) {
+	o := w.over[0]
+	w.over = w.over[1:]
+	return o.at, o.docState, true, nil
+}
+
+// DocAt returns the document at a key as it was when seq was the head of the log; false: there was none. Below the floor
+// it returns a *TrimmedError.
+func (s *Store) DocAt(st Stream, key string, seq Seq) (d Doc, ok bool, err error) {
+	if err := s.checkPast(seq); err != nil {
+		return Doc{}, false, err
+	}
+	at := DocKey{Stream: st, Key: key}
+	state, err := s.docState(at)
+	if err != nil {
+		return Doc{}, false, err
+	}
+	err = s.view(func(tx *bolt.Tx) error {
+		d, ok, err = s.foldAt(tx, at, state, seq)
+		return err
+	})
+	return d, ok, err
+}
+
+// DocumentsAt is Documents as of a seq that the log still holds, exactly.
+func (s *Store) DocumentsAt(f Filter, seq Seq, after DocKey, limit int) (DocPage, error) {
+	if err := s.checkPast(seq); err != nil {
+		return DocPage{}, err
+	}
+	page, err := s.docStates(f, after, limit, func(tx *bolt.Tx, at DocKey, st docState) (Doc, bool, error) {
+		return s.foldAt(tx, at, st, seq)
+	})
+	page.Head = seq
+	if err == nil { // trimming may have passed while the page was read
+		err = s.checkPast(seq)
+	}
+	return page, err
+}
+
+func (s *Store) checkPast(seq Seq) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if seq < s.floor.seq {
+		return &TrimmedError{Floor: s.floor.seq}
+	}
+	if seq > s.Head() {
+		return &Refusal{Code: CodeBadMessage, Message: "that seq is beyond the head of the log"}
+	}
+	return nil
+}
+
+// foldAt walks the key's events back from its newest to the last that settles what was there at seq, then folds forward.
+func (s *Store) foldAt(tx *bolt.Tx, at DocKey, now docState, seq Seq) (Doc, bool, error) {
+	if now.seq <= seq {
+		return now.doc(at)
+	}
+	log := tx.Bucket(bucketLog)
+	var chain []Event
+	var floor Seq
+	if f, err := getFloor(tx); err != nil {
+		return Doc{}, false, err
+	} else {
+		floor = f.seq
+	}
+	link := now.seq
+	for link > floor {
+		var rec record
+		v := log.Get(seqKey(link))
+		if err := parseRecord(link, v, &rec); err != nil {
+			return Doc{}, false, err
+		}
+		link = rec.KPrev
+		if rec.Seq > seq {
+			continue
+		}
+		chain = append(chain, rec.Event)
+		if rec.Op == OpPut || rec.Op == OpDelete {
+			return foldChain(at, docState{}, chain)
+		}
+	}
+	base, err := getDoc(tx.Bucket(bucketBaseDocs), at)
+	if err != nil {
+		return Doc{}, false, err
+	}
+	return foldChain(at, base, chain)
+}
+
+// foldChain folds events, given from the newest to the oldest, into a state.
+func foldChain(at DocKey, st docState, chain []Event) (Doc, bool, error) {
+	for i := len(chain) - 1; i >= 0; i-- {
+		if _, err := st.apply(chain[i].Seq, chain[i].Op, chain[i].Data, maxDoc); err != nil {
+			return Doc{}, false, &CorruptError{Seq: chain[i].Seq, Err: err}
+		}
+	}
+	return st.doc(at)
+}

@@ -1,0 +1,127 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// faultError is a memory fault while reading the file: SIGBUS or SIGSEGV on the map.
+type faultError struct{ what string }
+
+func (e *faultError) Error() string { return "store: fault while reading the file: " + e.what }
+
+// guard runs fn, which reads the mapped file, and turns a memory fault, or a panic of bbolt over a page that makes no
+// sense, into an error.
+func guard(fn func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(old)
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = &faultError{what: p.Error()}
+		default:
+			err = &faultError{what: fmt.Sprint(p)}
+		}
+	}()
+	return fn()
+}
+
+// fail stops the store: first the gate closes, then the marker is left for the next start, then the owner is told. What
+// was queued is never answered, because nobody can know whether it is on disk.
+func (s *Store) fail(err error) {
+	if !s.fault.CompareAndSwap(nil, &err) {
+		return
+	}
+	s.gate.Store(true)
+	s.queue.close()
+	s.opts.Logger.Error("the store has stopped: nothing more is acknowledged or delivered", "file", s.path, "err", err)
+	text := fmt.Sprintf("%s %v\n", time.Now().UTC().Format(time.RFC3339), err)
+	if e := os.WriteFile(markerPath(s.path), []byte(text), 0o600); e != nil {
+		s.opts.Logger.Error("cannot leave the failure marker", "err", e)
+	}
+	s.opts.OnFail(err)
+}
+
+func (s *Store) failure() error {
+	if p := s.fault.Load(); p != nil {
+		return fmt.Errorf("%w: %w", ErrFailed, *p)
+	}
+	return nil
+}
+
+func markerPath(path string) string { return path + ".failed" }
+
+// FailureMarker returns what the last process wrote when it stopped after a failure of the disk, "" if it did not. Whoever
+// starts a server on such a file has it verified first, by Check in a process of its own; a successful Open removes the
+// marker.
+func FailureMarker(path string) (string, error) {
+	b, err := os.ReadFile(markerPath(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(b), err
+}
+
+func clearMarker(path string) error {
+	if err := os.Remove(markerPath(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// diskFull reports whether a commit failed for want of room before anything of it could become visible. Only a refused
+// write says that: the same error from a sync is as indeterminate as any other.
+func diskFull(err error) bool {
+	if errors.Is(err, berrors.ErrMaxSizeReached) {
+		return true
+	}
+	var pe *fs.PathError
+	return errors.As(err, &pe) && (pe.Op == "write" || pe.Op == "truncate") &&
+		(errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
+}
+
+// update runs fn in a write transaction on the writer goroutine. Errors of fn roll back and are returned; those of the
+// commit are sorted: errNoRoom when the disk is full, else the store has failed.
+func (s *Store) update(fn func(*bolt.Tx) error) error {
+	var committing bool
+	err := guard(func() error {
+		tx, err := s.db.Begin(true)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+		if err := fn(tx); err != nil {
+			return err
+		}
+		committing = true
+		return tx.Commit()
+	})
+	var fault *faultError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &fault):
+	case !committing:
+		return err
+	case diskFull(err):
+		return errNoRoom
+	}
+	if s.opts.faults.carryOn {
+		return errNoRoom
+	}
+	s.fail(err)
+	return ErrFailed
+}
+
+// errNoRoom: the disk is full, nothing was changed.
+var errNoRoom = errors.New("store: disk is full")

@@ -1,0 +1,72 @@
+package store
+
+import (
+	"context"
+	"runtime/debug"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// mergeIDs starts the next merge of id runs, if one is due and none is under way. It is called on the writer goroutine;
+// the merge reads on a goroutine of its own, which Close waits for, and hands the writer slice after slice.
+func (s *Store) mergeIDs() {
+	if s.merging {
+		return
+	}
+	m := s.ids.merge()
+	if m == nil {
+		return
+	}
+	s.merging = true
+	s.background.Go(func() {
+		debug.SetPanicOnFault(true)
+		err := s.runMerge(m)
+		if err != nil && s.failure() == nil && err != ErrClosed {
+			s.opts.Logger.Error("id runs could not be merged", "err", err)
+		}
+	})
+}
+
+func (s *Store) runMerge(m *idMerge) error {
+	for more := true; more; {
+		if err := m.read(s.view); err != nil {
+			return err
+		}
+		err := s.onWriter(context.Background(), func() (err error) {
+			more, err = s.idStep(m.write)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	s.counters.idMerges.Add(1)
+	s.counters.idMergedRuns.Add(int64(len(m.inputs)))
+	for more := true; more; {
+		err := s.onWriter(context.Background(), func() (err error) {
+			more, err = s.idStep(s.ids.reap)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.onWriter(context.Background(), func() error {
+		s.merging = false
+		s.mergeIDs()
+		return nil
+	})
+}
+
+// idStep runs one bounded step of the ids view in a transaction of its own.
+func (s *Store) idStep(step func(*bolt.Tx) (func(), bool, error)) (more bool, err error) {
+	var done func()
+	err = s.update(func(tx *bolt.Tx) (err error) {
+		done, more, err = step(tx)
+		return err
+	})
+	if err == nil {
+		done()
+	}
+	return more, err
+}

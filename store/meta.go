@@ -1,0 +1,179 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// formatVersion is that of the whole file. Every later version opens the files of earlier ones.
+const formatVersion = 1
+
+// The buckets of a file; docs/storage.md tells what each holds.
+var (
+	bucketMeta      = []byte("meta")
+	bucketLog       = []byte("log")
+	bucketHeads     = []byte("heads")
+	bucketDocs      = []byte("docs")
+	bucketIDs       = []byte("ids")
+	bucketBaseHeads = []byte("base-heads")
+	bucketBaseDocs  = []byte("base-docs")
+)
+
+var allBuckets = [][]byte{bucketMeta, bucketLog, bucketHeads, bucketDocs, bucketIDs, bucketBaseHeads, bucketBaseDocs}
+
+// The keys of the meta bucket.
+var (
+	metaFormat     = []byte("format")
+	metaIdentity   = []byte("identity")
+	metaLineage    = []byte("lineage")
+	metaCheckpoint = []byte("checkpoint")
+	metaFloor      = []byte("floor")
+)
+
+// identity is what a log is born with.
+type identity struct {
+	log     ID
+	created int64 // Unix ms
+	sparse  bool  // events come from a sequencer elsewhere (Apply), seqs may have holes
+}
+
+// ancestor is a log that this one was restored from: cursors of it that are not above cut go on here.
+type ancestor struct {
+	log ID
+	cut Seq
+}
+
+// checkpoint is how far the views' buckets contain the log.
+type checkpoint struct {
+	seq   Seq
+	bytes int64 // of the records in the log up to seq
+}
+
+// floorMark is the newest event that trimming has removed.
+type floorMark struct {
+	seq Seq
+	crc uint32 // what the next record is chained to
+	id  ID
+	at  int64
+}
+
+func putIdentity(tx *bolt.Tx, id identity) error {
+	b := append([]byte(nil), id.log[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(id.created))
+	var sparse byte
+	if id.sparse {
+		sparse = 1
+	}
+	return tx.Bucket(bucketMeta).Put(metaIdentity, append(b, sparse))
+}
+
+func getIdentity(tx *bolt.Tx) (identity, error) {
+	d := decoder{b: tx.Bucket(bucketMeta).Get(metaIdentity)}
+	id := identity{log: d.id(), created: int64(d.uint64()), sparse: d.byte() != 0}
+	if d.bad || id.log.IsZero() {
+		return id, corruptView("meta: identity")
+	}
+	return id, nil
+}
+
+func putLineage(tx *bolt.Tx, as []ancestor) error {
+	var b []byte
+	for _, a := range as {
+		b = append(b, a.log[:]...)
+		b = binary.BigEndian.AppendUint64(b, uint64(a.cut))
+	}
+	return tx.Bucket(bucketMeta).Put(metaLineage, b)
+}
+
+func getLineage(tx *bolt.Tx) (as []ancestor, err error) {
+	d := decoder{b: tx.Bucket(bucketMeta).Get(metaLineage)}
+	for len(d.b) > 0 && !d.bad {
+		as = append(as, ancestor{log: d.id(), cut: Seq(d.uint64())})
+	}
+	if d.bad {
+		return nil, corruptView("meta: lineage")
+	}
+	return as, nil
+}
+
+func putCheckpoint(tx *bolt.Tx, c checkpoint) error {
+	b := binary.BigEndian.AppendUint64(nil, uint64(c.seq))
+	return tx.Bucket(bucketMeta).Put(metaCheckpoint, binary.BigEndian.AppendUint64(b, uint64(c.bytes)))
+}
+
+func getCheckpoint(tx *bolt.Tx) (checkpoint, error) {
+	d := decoder{b: tx.Bucket(bucketMeta).Get(metaCheckpoint)}
+	c := checkpoint{seq: Seq(d.uint64()), bytes: int64(d.uint64())}
+	if d.bad {
+		return c, corruptView("meta: checkpoint")
+	}
+	return c, nil
+}
+
+func putFloor(tx *bolt.Tx, f floorMark) error {
+	b := binary.BigEndian.AppendUint64(nil, uint64(f.seq))
+	b = binary.BigEndian.AppendUint32(b, f.crc)
+	b = append(b, f.id[:]...)
+	return tx.Bucket(bucketMeta).Put(metaFloor, binary.BigEndian.AppendUint64(b, uint64(f.at)))
+}
+
+func getFloor(tx *bolt.Tx) (floorMark, error) {
+	d := decoder{b: tx.Bucket(bucketMeta).Get(metaFloor)}
+	f := floorMark{seq: Seq(d.uint64()), crc: d.uint32(), id: d.id(), at: int64(d.uint64())}
+	if d.bad {
+		return f, corruptView("meta: floor")
+	}
+	return f, nil
+}
+
+// initBuckets makes an empty log.
+func initBuckets(tx *bolt.Tx, id identity) error {
+	for _, name := range allBuckets {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	if err := tx.Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, formatVersion)); err != nil {
+		return err
+	}
+	if err := putIdentity(tx, id); err != nil {
+		return err
+	}
+	if err := putLineage(tx, nil); err != nil {
+		return err
+	}
+	if err := putFloor(tx, floorMark{}); err != nil {
+		return err
+	}
+	if err := putCheckpoint(tx, checkpoint{}); err != nil {
+		return err
+	}
+	return createIDs(tx)
+}
+
+func newIdentity() identity { return identity{log: NewID(), created: time.Now().UnixMilli()} }
+
+// checkFormat refuses what is no store or a newer one.
+func checkFormat(tx *bolt.Tx) error {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil {
+		return ErrNotStore
+	}
+	d := decoder{b: meta.Get(metaFormat)}
+	v := d.uint32()
+	switch {
+	case d.bad:
+		return ErrNotStore
+	case v > formatVersion:
+		return fmt.Errorf("%w: it has version %d, this program reads up to %d", ErrNewerFormat, v, formatVersion)
+	}
+	for _, name := range allBuckets {
+		if tx.Bucket(name) == nil {
+			return corruptView("bucket %q is missing", name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package store
+
+import (
+	"bytes"
+	"sort"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Resume tells where a reader of f stands, and whether its cursor can go on. The reasons against it are looked at in the
+// order log, ahead, trimmed, erased, mark; a cursor at 0 has no history that could differ. The zero Cursor only asks.
+func (s *Store) Resume(f Filter, c Cursor) (Standing, error) {
+	if s.gate.Load() {
+		return Standing{}, ErrFailed
+	}
+	st := Standing{LogHead: s.Head()}
+	err := s.view(func(tx *bolt.Tx) (err error) {
+		if st.Floor, err = s.floorOf(tx, f); err != nil {
+			return err
+		}
+		st.Head = st.LogHead
+		if name, exact := f.Stream(); exact {
+			st.Head, err = s.streamHead(tx, name)
+		}
+		return err
+	})
+	if err != nil || c.Seq == 0 {
+		return st, err
+	}
+	st.Reset, err = s.judgeCursor(c, st)
+	return st, err
+}
+
+func (s *Store) streamHead(tx *bolt.Tx, name Stream) (Seq, error) {
+	s.mu.RLock()
+	e := s.heads[name]
+	var last Seq
+	if e != nil {
+		last = e.last
+	}
+	s.mu.RUnlock()
+	if e != nil {
+		return last, nil
+	}
+	h, err := getHead(tx.Bucket(bucketHeads), name)
+	return h.last, err
+}
+
+func (s *Store) judgeCursor(c Cursor, st Standing) (Reset, error) {
+	switch {
+	case !s.sameHistory(c.Log, c.Seq):
+		return ResetLogChanged, nil
+	case c.Seq > st.LogHead:
+		return ResetAhead, nil
+	case c.Seq < st.Floor:
+		return ResetTrimmed, nil
+	case c.Mark.IsZero():
+		return ResetNone, nil
+	}
+	e, ok, err := s.ids.lookup(s.view, c.Mark)
+	if err != nil {
+		return ResetNone, err
+	}
+	if !ok || e.Seq != c.Seq {
+		return ResetLogChanged, nil
+	}
+	return ResetNone, nil
+}
+
+// sameHistory reports whether a seq of a log means the same here: it is this log, or one that this was restored from and
+// the seq is not above where the copy was cut. A zero id claims nothing.
+func (s *Store) sameHistory(log ID, seq Seq) bool {
+	if log.IsZero() || log == s.identity.log {
+		return true
+	}
+	for _, a := range s.lineage {
+		if a.log == log {
+			return seq <= a.cut
+		}
+	}
+	return false
+}
+
+// Mark returns the id of the event at a seq; zero when the log does not have it any more.
+func (s *Store) Mark(at Seq) ID {
+	s.mu.RLock()
+	e, floor := s.tail.view().get(at), s.floor
+	s.mu.RUnlock()
+	switch {
+	case at == 0 || at > s.Head() || at < floor.seq:
+		return ID{}
+	case at == floor.seq:
+		return floor.id
+	case e != nil:
+		return e.ID
+	}
+	var rec record
+	err := s.view(func(tx *bolt.Tx) error {
+		v := tx.Bucket(bucketLog).Get(seqKey(at))
+		if v == nil {
+			return nil
+		}
+		return parseRecord(at, v, &rec)
+	})
+	if err != nil {
+		return ID{}
+	}
+	return rec.ID
+}
+
+// Streams lists streams whose names begin with prefix and come after a name, in byte order, at most limit of them.
+func (s *Store) Streams(prefix string, after Stream, limit int) ([]StreamInfo, error) {
+	var over []StreamInfo
+	s.mu.RLock()
+	for name, e := range s.heads {
+		if name > after && bytes.HasPrefix([]byte(name), []byte(prefix)) {
+			over = append(over, e.info(name))
+		}
+	}
+	s.mu.RUnlock()
+	sort.Slice(over, func(i, j int) bool { return over[i].Stream < over[j].Stream })
+	var out []StreamInfo
+	err := s.view(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketHeads).Cursor()
+		from := []byte(max(prefix, string(after)))
+		k, v := c.Seek(from)
+		if k != nil && string(k) == string(after) {
+			k, v = c.Next()
+		}
+		for len(out) < limit {
+			if k != nil && !bytes.HasPrefix(k, []byte(prefix)) {
+				k = nil
+			}
+			if k == nil && len(over) == 0 {
+				return nil
+			}
+			if k == nil || len(over) > 0 && over[0].Stream <= Stream(k) {
+				if k != nil && over[0].Stream == Stream(k) {
+					k, v = c.Next()
+				}
+				out, over = append(out, over[0]), over[1:]
+				continue
+			}
+			h, err := parseHead(k, v)
+			if err != nil {
+				return err
+			}
+			out = append(out, h.info(Stream(k)))
+			k, v = c.Next()
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (h headState) info(name Stream) StreamInfo {
+	return StreamInfo{Stream: name, Head: h.last, Count: h.count, Floor: h.floor}
+}

@@ -1,0 +1,72 @@
+package store
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// reserve keeps disk blocks allocated ahead of what the file uses, so that a disk that another program fills ends appends
+// cleanly, with room left for what the store must still write. upTo is the offset up to which blocks are ours.
+type reserve struct {
+	upTo int64
+	off  bool // the file system cannot do it: a full disk shows at the next commit
+}
+
+// roomRetry is how often a full disk is tried again.
+const roomRetry = time.Second
+
+func (s *Store) initReserve() {
+	s.reserve.off = s.opts.reserve < 0 || s.opts.file == nil
+	s.extendReserve()
+}
+
+// extendReserve takes more room when the file has grown into the reserve by half.
+func (s *Store) extendReserve() {
+	if s.reserve.off || s.failure() != nil {
+		return
+	}
+	st, err := s.opts.file.Stat()
+	if err != nil || st.Size()+s.opts.reserve/2 <= s.reserve.upTo {
+		return
+	}
+	to := st.Size() + s.opts.reserve
+	err = allocate(s.opts.file, s.reserve.upTo, to-s.reserve.upTo)
+	switch {
+	case err == nil:
+		s.reserve.upTo = to
+		s.counters.reserveExtended.Add(1)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		s.noRoom(&Refusal{Code: CodeReadOnly, Message: "the disk is nearly full"})
+	default:
+		s.reserve.off = true
+		s.opts.Logger.Info("no disk space can be reserved here", "file", s.path, "err", err)
+	}
+}
+
+// noRoom refuses appends until the disk has room again.
+func (s *Store) noRoom(r *Refusal) {
+	if s.refuse.Swap(r) == nil {
+		s.opts.Logger.Error("appends are refused until there is room", "file", s.path, "reason", r.Message)
+	}
+	s.roomCheck = s.opts.now().Add(roomRetry)
+}
+
+// tryRoom writes a little to see whether the disk has room again.
+func (s *Store) tryRoom() {
+	err := s.update(func(tx *bolt.Tx) error { return putCheckpoint(tx, s.ckpt) })
+	if s.failure() != nil {
+		return
+	}
+	if err != nil {
+		s.roomCheck = s.opts.now().Add(roomRetry)
+		return
+	}
+	was := s.refuse.Swap(nil)
+	s.extendReserve()
+	if was != nil && s.refuse.Load() == nil {
+		s.opts.Logger.Info("there is room again: appends are accepted", "file", s.path)
+	}
+}

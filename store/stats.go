@@ -1,0 +1,81 @@
+package store
+
+import (
+	"os"
+	"sync/atomic"
+)
+
+// Stats counts what the store has done since it was opened, and how it stands. Every mechanism has its counter, so that a
+// test can prove that its path was taken.
+type Stats struct {
+	Head, Checkpoint, Floor Seq
+	LogBytes                int64 // of the records in the log
+	FileBytes               int64
+	TailBytes, TailEvents   int64
+	LagEvents, LagBytes     int64 // published but not yet in the views' buckets
+	QueueBytes              int64
+	IDRuns                  int64 // sorted runs of the ids view
+	IDFilterBytes           int64 // their filters, in memory
+
+	Commits, Events, Duplicates, Refused int64
+	CommitNanos                          int64 // spent in commits of groups
+	FlushSlices, FlushedEntries          int64
+	FlushNanos, FlushMaxNanos            int64
+	ThrottledGroups                      int64 // groups that had to wait for a flush
+	TailReads, FileReads                 int64 // pages
+	DenseScans, HopReads, MergedReads    int64 // how pages of the file were found
+	SkipsNear, SkipsFar                  int64 // skip links followed
+	PagesShrunk                          int64 // pages that ended because a byte or record bound was reached
+	Trims, TrimmedEvents, TrimsHeld      int64
+	IDMerges, IDMergedRuns               int64
+	DiskFull, Rejudged                   int64 // groups refused for want of room; groups judged again
+	ReserveExtended                      int64
+	Backups                              int64
+	RemapsSinceOpen                      int64
+}
+
+// counters are the live form of what Stats reports.
+type counters struct {
+	commits, events, duplicates, refused         atomic.Int64
+	commitNanos                                  atomic.Int64
+	flushSlices, flushedEntries                  atomic.Int64
+	flushNanos, flushMaxNanos                    atomic.Int64
+	throttled                                    atomic.Int64
+	tailReads, fileReads                         atomic.Int64
+	denseScans, hopReads, mergedReads            atomic.Int64
+	skipsNear, skipsFar                          atomic.Int64
+	pagesShrunk                                  atomic.Int64
+	trims, trimmed, trimsHeld                    atomic.Int64
+	idMerges, idMergedRuns                       atomic.Int64
+	diskFull, rejudged, reserveExtended, backups atomic.Int64
+}
+
+// Stats returns the figures of this moment.
+func (s *Store) Stats() Stats {
+	c := &s.counters
+	ids := s.ids.stats()
+	st := Stats{
+		Commits: c.commits.Load(), Events: c.events.Load(), Duplicates: c.duplicates.Load(), Refused: c.refused.Load(),
+		CommitNanos: c.commitNanos.Load(),
+		FlushSlices: c.flushSlices.Load(), FlushedEntries: c.flushedEntries.Load(),
+		FlushNanos: c.flushNanos.Load(), FlushMaxNanos: c.flushMaxNanos.Load(), ThrottledGroups: c.throttled.Load(),
+		TailReads: c.tailReads.Load(), FileReads: c.fileReads.Load(),
+		DenseScans: c.denseScans.Load(), HopReads: c.hopReads.Load(), MergedReads: c.mergedReads.Load(),
+		SkipsNear: c.skipsNear.Load(), SkipsFar: c.skipsFar.Load(), PagesShrunk: c.pagesShrunk.Load(),
+		Trims: c.trims.Load(), TrimmedEvents: c.trimmed.Load(), TrimsHeld: c.trimsHeld.Load(),
+		IDMerges: c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
+		DiskFull: c.diskFull.Load(), Rejudged: c.rejudged.Load(), ReserveExtended: c.reserveExtended.Load(),
+		Backups: c.backups.Load(), QueueBytes: int64(s.queue.size()),
+	}
+	if fi, err := os.Stat(s.path); err == nil {
+		st.FileBytes = fi.Size()
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	st.Head, st.Checkpoint, st.Floor, st.LogBytes = s.Head(), s.ckpt.seq, s.floor.seq, s.logBytes
+	st.TailBytes, st.LagEvents, st.LagBytes = int64(s.tail.bytes), int64(s.lag.len()), s.lag.bytes
+	for _, r := range s.tail.runs {
+		st.TailEvents += int64(len(r.events))
+	}
+	return st
+}

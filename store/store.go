@@ -1,0 +1,290 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// Store is an open log with its views. All methods may be called concurrently.
+type Store struct {
+	path     string
+	opts     Options
+	db       *bolt.DB
+	identity identity
+	lineage  []ancestor
+	counters counters
+	started  time.Time // with its monotonic reading; see clockSuspect
+
+	head   atomic.Uint64 // the published head: no read goes beyond it
+	gate   atomic.Bool   // closed at fail-stop: nothing is delivered or acknowledged any more
+	refuse atomic.Pointer[Refusal]
+
+	queue      *queue
+	jobs       chan *job
+	closing    chan struct{}
+	done       chan struct{}
+	close      sync.Once
+	fault      atomic.Pointer[error]
+	scans      chan struct{}  // a token per scan of the log that may run at once
+	background sync.WaitGroup // merges of id runs
+
+	mu       sync.RWMutex // guards what follows; held for memory work only, never across I/O
+	heads    map[Stream]*headEntry
+	docs     map[Stream]map[string]*docEntry
+	tail     tail
+	lag      lagQueue
+	ckpt     checkpoint
+	floor    floorMark
+	logBytes int64
+	watchers []func(Commit)
+	holds    int       // snapshots being read: trimming waits for them
+	heldAt   time.Time // since when trimming has been waiting
+
+	ids *idIndex // guards itself
+
+	// The writer goroutine's own.
+	lastCRC   uint32
+	lastAt    int64
+	roomCheck time.Time // no write is tried before, while the disk is full
+	reserve   reserve
+	interned  map[string]string
+	merging   bool
+}
+
+// Open opens the store at path, creating it when there is none, and brings its views up to the log's head.
+//
+// The file is locked: a second Open, in this process or another, returns ErrLocked. A file of a newer version is refused
+// with ErrNewerFormat, what is no store with ErrNotStore, a damaged record with a *CorruptError.
+func Open(path string, o Options) (*Store, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if !o.ReadOnly {
+		if err := ensure(path, o); err != nil {
+			return nil, err
+		}
+	}
+	db, err := openBolt(path, &o)
+	if err != nil {
+		return nil, err
+	}
+	s := newStore(path, o, db)
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	if o.ReadOnly {
+		close(s.done)
+		return s, nil
+	}
+	if err := clearMarker(path); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	go s.run()
+	return s, nil
+}
+
+// ensure creates the file if it does not exist.
+func ensure(path string, o Options) error {
+	_, err := os.Lstat(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	id := newIdentity()
+	id.sparse = o.Sparse
+	err = create(path, o, func(tx *bolt.Tx) error { return initBuckets(tx, id) })
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// openBolt opens the file, turning bbolt's panics and errors on what is no store into ours.
+func openBolt(path string, o *Options) (db *bolt.DB, err error) {
+	err = guard(func() error {
+		db, err = bolt.Open(path, 0o600, o.bolt())
+		return err
+	})
+	switch {
+	case err == nil:
+		return db, nil
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
+		return nil, fmt.Errorf("%w: %s: %w", ErrNotStore, path, err)
+	case errors.Is(err, berrors.ErrTimeout):
+		return nil, fmt.Errorf("%w: %s is open in %s", ErrLocked, path, holder(path))
+	}
+	return nil, fmt.Errorf("store: open %s: %w", path, err)
+}
+
+func newStore(path string, o Options, db *bolt.DB) *Store {
+	return &Store{
+		path: path, opts: o, db: db, started: o.now(),
+		queue:    newQueue(o.QueueBytes),
+		jobs:     make(chan *job),
+		closing:  make(chan struct{}),
+		done:     make(chan struct{}),
+		scans:    make(chan struct{}, 2),
+		heads:    make(map[Stream]*headEntry),
+		docs:     make(map[Stream]map[string]*docEntry),
+		tail:     tail{limit: o.TailBytes},
+		interned: make(map[string]string),
+	}
+}
+
+// load reads the metadata and folds the log from the checkpoint to the head into the overlays.
+func (s *Store) load() error {
+	return s.view(func(tx *bolt.Tx) (err error) {
+		if err = checkFormat(tx); err != nil {
+			return err
+		}
+		if s.identity, err = getIdentity(tx); err != nil {
+			return err
+		}
+		if s.lineage, err = getLineage(tx); err != nil {
+			return err
+		}
+		if s.ckpt, err = getCheckpoint(tx); err != nil {
+			return err
+		}
+		if s.floor, err = getFloor(tx); err != nil {
+			return err
+		}
+		if s.ids, err = openIDs(tx); err != nil {
+			return err
+		}
+		s.logBytes = s.ckpt.bytes
+		return s.catchUp(tx)
+	})
+}
+
+// Close commits what is queued, brings the views' buckets up to the head and closes the file. It is idempotent; when the
+// store had failed it returns the failure.
+func (s *Store) Close() error {
+	var err error
+	s.close.Do(func() {
+		s.queue.close()
+		close(s.closing)
+		<-s.done
+		s.background.Wait()
+		err = s.db.Close()
+		if !s.opts.ReadOnly && s.failure() == nil {
+			err = errors.Join(err, os.Remove(s.path+".pid"))
+		}
+	})
+	if f := s.failure(); f != nil {
+		return f
+	}
+	return err
+}
+
+// Path returns the name of the file.
+func (s *Store) Path() string { return s.path }
+
+// LogID returns the id of the log.
+func (s *Store) LogID() ID { return s.identity.log }
+
+// Head returns the seq of the newest event that is on disk and visible.
+func (s *Store) Head() Seq { return Seq(s.head.Load()) }
+
+// Floor returns the seq up to which the log was trimmed.
+func (s *Store) Floor() Seq {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.floor.seq
+}
+
+// Watch registers fn to be told of every commit, in log order, after it is durable and visible and before its pushes are
+// answered. fn runs on the store's own goroutine and must not block. Register before the first Append.
+func (s *Store) Watch(fn func(Commit)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers = append(s.watchers, fn)
+}
+
+// HoldTrim makes trimming wait, for a bounded time, until release is called: a reader of documents that is going to read
+// the events after them holds it.
+func (s *Store) HoldTrim() (release func()) {
+	s.mu.Lock()
+	s.holds++
+	s.mu.Unlock()
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		s.holds--
+		s.mu.Unlock()
+	})
+}
+
+// Writable returns nil, or why appends are refused now.
+func (s *Store) Writable() error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if s.opts.ReadOnly {
+		return ErrReadOnly
+	}
+	if r := s.refuse.Load(); r != nil {
+		return r
+	}
+	return nil
+}
+
+// view runs fn in a read transaction. A fault of the memory map, as when the file was cut short or the disk cannot read a
+// page, stops the store like any other error of the disk.
+func (s *Store) view(fn func(*bolt.Tx) error) error {
+	if s.gate.Load() {
+		return ErrFailed
+	}
+	err := guard(func() error { return s.db.View(fn) })
+	var fault *faultError
+	if errors.As(err, &fault) {
+		s.fail(fault)
+		return ErrFailed
+	}
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
+}
+
+// job is work for the writer goroutine: fn runs there, between two groups.
+type job struct {
+	fn   func() error
+	done chan error
+}
+
+// onWriter runs fn on the writer goroutine and waits for it.
+func (s *Store) onWriter(ctx context.Context, fn func() error) error {
+	j := &job{fn: fn, done: make(chan error, 1)}
+	select {
+	case s.jobs <- j:
+	case <-s.done:
+		return s.gone()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-s.done:
+		return s.gone()
+	}
+}
+
+// gone is the error of calls that come after the writer has ended.
+func (s *Store) gone() error {
+	switch {
+	case s.failure() != nil:
+		return ErrFailed
+	case s.opts.ReadOnly:
+		return ErrReadOnly
+	}
+	return ErrClosed
+}

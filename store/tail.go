@@ -1,0 +1,98 @@
+package store
+
+import "sort"
+
+// tail holds the newest events in memory, bounded by bytes, in runs as they were committed. It is guarded by Store.mu.
+// The runs themselves never change, so that readers may keep them after the lock is gone.
+type tail struct {
+	runs  []tailRun // ascending
+	bytes int
+	limit int
+}
+
+type tailRun struct {
+	events []Event
+	bytes  int
+}
+
+func (r tailRun) first() Seq { return r.events[0].Seq }
+func (r tailRun) last() Seq  { return r.events[len(r.events)-1].Seq }
+
+// eventOverhead is what an event costs in memory beside its record.
+const eventOverhead = 192
+
+// add appends a run and forgets the oldest ones beyond the limit; the newest run always stays.
+func (t *tail) add(events []Event, bytes int) {
+	t.runs = append(t.runs, tailRun{events: events, bytes: bytes})
+	t.bytes += bytes
+	n := 0
+	for n < len(t.runs)-1 && t.bytes > t.limit {
+		t.bytes -= t.runs[n].bytes
+		t.runs[n] = tailRun{}
+		n++
+	}
+	t.runs = t.runs[n:]
+}
+
+// dropTo forgets the runs that end at or below a seq.
+func (t *tail) dropTo(seq Seq) {
+	n := 0
+	for n < len(t.runs) && t.runs[n].last() <= seq {
+		t.bytes -= t.runs[n].bytes
+		t.runs[n] = tailRun{}
+		n++
+	}
+	t.runs = t.runs[n:]
+}
+
+// first is the oldest seq held; 0: the tail is empty.
+func (t *tail) first() Seq {
+	if len(t.runs) == 0 {
+		return 0
+	}
+	return t.runs[0].first()
+}
+
+// view returns the runs as they are now, for reading without the lock.
+func (t *tail) view() tailView { return tailView{runs: t.runs} }
+
+// tailView is an unchanging picture of the tail.
+type tailView struct{ runs []tailRun }
+
+// covers reports whether every event of the log from seq on is in the view.
+func (v tailView) covers(seq Seq) bool { return len(v.runs) > 0 && seq >= v.runs[0].first() }
+
+// find returns the run and index of the first event at or above seq.
+func (v tailView) find(seq Seq) (run, i int) {
+	run = sort.Search(len(v.runs), func(i int) bool { return v.runs[i].last() >= seq })
+	if run == len(v.runs) {
+		return run, 0
+	}
+	es := v.runs[run].events
+	if d := seq - es[0].Seq; seq >= es[0].Seq && d < Seq(len(es)) && es[d].Seq == seq {
+		return run, int(d)
+	}
+	return run, sort.Search(len(es), func(i int) bool { return es[i].Seq >= seq })
+}
+
+// get returns the event at seq, or nil.
+func (v tailView) get(seq Seq) *Event {
+	run, i := v.find(seq)
+	if run < len(v.runs) && v.runs[run].events[i].Seq == seq {
+		return &v.runs[run].events[i]
+	}
+	return nil
+}
+
+// scan calls fn for each event from seq on, up to last, until it returns false.
+func (v tailView) scan(from, last Seq, fn func(*Event) bool) {
+	run, i := v.find(from)
+	for ; run < len(v.runs); run, i = run+1, 0 {
+		es := v.runs[run].events
+		for ; i < len(es); i++ {
+			if es[i].Seq > last || !fn(&es[i]) {
+				return
+			}
+		}
+	}
+}

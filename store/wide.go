@@ -1,0 +1,169 @@
+package store
+
+import (
+	"bytes"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Bounds of one page of a scan that finds little: a reader's transaction must be short.
+const (
+	scanRecords = 32 << 10
+	scanBytes   = 8 << 20
+)
+
+// A prefix is read by merging its streams when at most this many have news, and when listing them is short.
+const (
+	mergeStreams = 16
+	mergeListed  = 512
+)
+
+// wideFromFile reads a page of a prefix or of the whole log.
+func (r *reader) wideFromFile() (Page, error) {
+	if r.floor > r.after {
+		floor, err := r.s.floorOf(r.tx, r.f)
+		if err != nil {
+			return Page{}, err
+		}
+		if floor > r.after {
+			return Page{}, &TrimmedError{Floor: floor}
+		}
+	}
+	if r.f != All {
+		streams, few, err := r.news()
+		if err != nil {
+			return Page{}, err
+		}
+		if few {
+			r.s.counters.mergedReads.Add(1)
+			return r.merged(streams)
+		}
+	}
+	r.s.scans <- struct{}{}
+	defer func() { <-r.s.scans }()
+	return r.scanLog()
+}
+
+// scanLog reads the log record by record.
+func (r *reader) scanLog() (Page, error) {
+	r.s.counters.denseScans.Add(1)
+	c := r.log.Cursor()
+	records, size, reached := 0, 0, r.after
+	for k, v := c.Seek(seqKey(max(r.after, r.floor) + 1)); k != nil && keySeq(k) <= r.head; k, v = c.Next() {
+		if records == scanRecords || size >= scanBytes {
+			r.s.counters.pagesShrunk.Add(1)
+			return r.pager.page(reached), nil
+		}
+		records++
+		size += len(v)
+		reached = keySeq(k)
+		if st, ok := peekStream(v); ok && !r.f.Match(st) {
+			continue
+		}
+		more, err := r.take(reached, v)
+		if err != nil {
+			return Page{}, err
+		}
+		if !more {
+			return r.pager.page(r.head), nil
+		}
+	}
+	return r.pager.page(r.head), nil
+}
+
+type namedHead struct {
+	name Stream
+	headState
+}
+
+// news lists the streams of the prefix with events after the cursor; few is false when they, or the streams to look at,
+// are too many.
+func (r *reader) news() (streams []namedHead, few bool, err error) {
+	s := r.s
+	s.mu.RLock()
+	if len(s.heads) <= mergeListed*8 {
+		few = true
+		for name, e := range s.heads {
+			if r.f.Match(name) && e.last > r.after {
+				streams = append(streams, namedHead{name, e.headState})
+			}
+		}
+	}
+	s.mu.RUnlock()
+	if !few || len(streams) > mergeStreams {
+		return nil, false, nil
+	}
+	c := r.tx.Bucket(bucketHeads).Cursor()
+	prefix := []byte(r.f.Prefix())
+	listed := 0
+	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		if listed++; listed > mergeListed || len(streams) > mergeStreams {
+			return nil, false, nil
+		}
+		h, err := parseHead(k, v)
+		if err != nil {
+			return nil, false, err
+		}
+		if h.last > r.after && !slices.ContainsFunc(streams, func(n namedHead) bool { return string(n.name) == string(k) }) {
+			streams = append(streams, namedHead{Stream(k), h})
+		}
+	}
+	return streams, len(streams) <= mergeStreams, nil
+}
+
+// merged reads a page of each stream and merges them, up to where all of them are known.
+func (r *reader) merged(streams []namedHead) (Page, error) {
+	reached := r.head
+	var all []Event
+	for _, n := range streams {
+		one := *r
+		one.pager = pager{r: &one, lim: r.pager.lim}
+		page, err := one.streamFromFile(n.name, n.headState)
+		if err != nil {
+			return Page{}, err
+		}
+		all = append(all, page.Events...)
+		reached = min(reached, page.Through)
+	}
+	slices.SortFunc(all, func(a, b Event) int { return int(a.Seq) - int(b.Seq) })
+	for i := range all {
+		if all[i].Seq > reached {
+			break
+		}
+		if more, err := r.pager.add(&all[i]); err != nil || !more {
+			return r.pager.page(reached), err
+		}
+	}
+	return r.pager.page(reached), nil
+}
+
+// floorOf returns the highest seq that any stream of the filter has lost.
+func (s *Store) floorOf(tx *bolt.Tx, f Filter) (floor Seq, err error) {
+	s.mu.RLock()
+	logFloor := s.floor.seq
+	if name, exact := f.Stream(); exact {
+		e := s.heads[name]
+		s.mu.RUnlock()
+		if e != nil {
+			return e.floor, nil
+		}
+		h, err := getHead(tx.Bucket(bucketHeads), name)
+		return h.floor, err
+	}
+	s.mu.RUnlock()
+	if logFloor == 0 || f == All {
+		return logFloor, nil
+	}
+	// Every stream that lost something has an entry in base-heads, with the last event that it lost.
+	c := tx.Bucket(bucketBaseHeads).Cursor()
+	prefix := []byte(f.Prefix())
+	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		h, err := parseHead(k, v)
+		if err != nil {
+			return 0, err
+		}
+		floor = max(floor, h.last)
+	}
+	return floor, nil
+}

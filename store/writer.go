@@ -1,0 +1,293 @@
+package store
+
+import (
+	"errors"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Bounds of one group: what one transaction writes, and with it the longest time that a commit takes.
+const (
+	groupBytes = 4 << 20
+	tickEvery  = 250 * time.Millisecond
+)
+
+// run is the writer goroutine: it owns every write transaction. Started by Open, ended by Close or by a failure.
+func (s *Store) run() {
+	defer close(s.done)
+	debug.SetPanicOnFault(true)
+	s.initReserve()
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	var pushes []*Push
+	for s.failure() == nil {
+		select {
+		case <-s.queue.wake:
+			pushes = s.queue.take(pushes[:0], groupBytes)
+			s.step(pushes)
+			clear(pushes)
+		case j := <-s.jobs:
+			j.done <- j.fn()
+		case <-tick.C:
+			s.idle()
+		case <-s.closing:
+			s.drain()
+			return
+		}
+	}
+}
+
+// step commits one group and, when the views are behind, one slice of them.
+func (s *Store) step(pushes []*Push) {
+	if len(pushes) == 0 {
+		return
+	}
+	if s.lagOver(s.opts.flush.bound, s.opts.flush.bytes) {
+		s.counters.throttled.Add(1)
+		for s.failure() == nil && s.lagOver(s.opts.flush.bound, s.opts.flush.bytes) && s.flushSlice() {
+		}
+	}
+	s.commit(pushes)
+	if s.lagOver(s.opts.flush.target, s.opts.flush.bytes/2) {
+		s.flushSlice()
+	}
+}
+
+// idle does what can wait: views, retention, reserve, and trying a full disk again.
+func (s *Store) idle() {
+	if s.refuse.Load() != nil && !s.opts.now().Before(s.roomCheck) {
+		s.tryRoom()
+	}
+	if s.queue.empty() {
+		s.flushSlice()
+	}
+	s.extendReserve()
+	s.retain()
+}
+
+// drain commits what is queued and empties the overlays.
+func (s *Store) drain() {
+	for s.failure() == nil {
+		pushes := s.queue.take(nil, groupBytes)
+		if len(pushes) == 0 {
+			break
+		}
+		s.commit(pushes)
+	}
+	for s.failure() == nil && s.flushSlice() {
+	}
+}
+
+// commit judges and commits a group, publishes it and answers everybody in it.
+func (s *Store) commit(pushes []*Push) {
+	if r := s.refuse.Load(); r != nil && s.opts.now().Before(s.roomCheck) {
+		s.refuseGroup(pushes, r)
+		return
+	}
+	start := time.Now()
+	crc := s.lastCRC
+	var g *group
+	err := s.update(func(tx *bolt.Tx) error {
+		g = s.newGroup(tx, pushes, nil)
+		if err := g.judge(); err != nil {
+			return err
+		}
+		if err := g.write(); err != nil {
+			return err
+		}
+		if s.opts.faults.publishEarly {
+			s.publish(g)
+		}
+		if s.opts.faults.ackEarly {
+			answer(pushes)
+		}
+		if len(g.events) == 0 {
+			return errNothing
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		s.counters.commits.Add(1)
+		s.counters.commitNanos.Add(int64(time.Since(start)))
+		s.refuse.Store(nil)
+		s.finish(g)
+		return
+	case errors.Is(err, errNothing): // duplicates and refusals only: nothing to write
+		s.finish(g)
+		return
+	}
+	s.lastCRC = crc
+	if g != nil {
+		g.forget()
+	}
+	s.commitFailed(pushes, err)
+}
+
+var errNothing = errors.New("store: nothing to write")
+
+// finish makes a durable group visible and answers it.
+func (s *Store) finish(g *group) {
+	if !s.opts.faults.publishEarly {
+		s.publish(g)
+	}
+	s.count(g)
+	if !s.opts.faults.ackEarly {
+		answer(g.pushes)
+	}
+}
+
+// commitFailed answers a group that could not be committed, if it may be answered at all.
+func (s *Store) commitFailed(pushes []*Push, err error) {
+	var corrupt *CorruptError
+	switch {
+	case s.failure() != nil: // indeterminate: nobody is told anything
+	case errors.Is(err, errNoRoom):
+		s.counters.diskFull.Add(1)
+		r := &Refusal{Code: CodeReadOnly, Message: "the disk is full"}
+		s.noRoom(r)
+		s.counters.rejudged.Add(1)
+		s.refuseGroup(pushes, r)
+	case errors.As(err, &corrupt):
+		s.opts.Logger.Error("an entry is damaged; pushes that need it are refused", "err", err)
+		s.refuseAll(pushes, &Refusal{Code: CodeInternal, Message: "the server cannot read what the mutation refers to"})
+	default:
+		s.fail(err)
+	}
+}
+
+// refuseGroup judges a group against what is on disk while nothing can be written: duplicates and conflicts get their true
+// verdicts, new events get r.
+func (s *Store) refuseGroup(pushes []*Push, r *Refusal) {
+	var g *group
+	err := s.view(func(tx *bolt.Tx) error {
+		g = s.newGroup(tx, pushes, r)
+		return g.judge()
+	})
+	switch {
+	case s.failure() != nil:
+	case err != nil:
+		g.forget()
+		s.refuseAll(pushes, r)
+	default:
+		s.count(g)
+		answer(pushes)
+	}
+}
+
+// refuseAll gives every mutation of the group the same refusal.
+func (s *Store) refuseAll(pushes []*Push, r *Refusal) {
+	g := group{s: s, sources: make(map[*Source]Source)}
+	for _, p := range pushes {
+		p.Verdicts = p.Verdicts[:0]
+		g.locked(p)
+		for range p.Mutations {
+			p.Verdicts = append(p.Verdicts, Verdict{Refusal: r})
+		}
+		g.lock(p)
+	}
+	answer(pushes)
+}
+
+func answer(pushes []*Push) {
+	for _, p := range pushes {
+		p.Done(p)
+	}
+}
+
+// count adds a group to the counters.
+func (s *Store) count(g *group) {
+	var dups, refused int64
+	for _, p := range g.pushes {
+		for i := range p.Verdicts {
+			if p.Verdicts[i].Dup {
+				dups++
+			} else if p.Verdicts[i].Refusal != nil {
+				refused++
+			}
+		}
+	}
+	s.counters.events.Add(int64(len(g.events)))
+	s.counters.duplicates.Add(dups)
+	s.counters.refused.Add(refused)
+}
+
+// publish makes the events of a committed group part of the overlays and the tail, raises the head and tells watchers.
+func (s *Store) publish(g *group) {
+	if len(g.events) == 0 {
+		return
+	}
+	ids := make([]idEntry, len(g.events))
+	for i := range g.events {
+		ids[i] = idEntry{ID: g.events[i].ID, Seq: g.events[i].Seq, FP: g.places[i].fp}
+	}
+	s.ids.add(ids)
+	last := &g.events[len(g.events)-1]
+	s.lastAt = last.At
+	s.mu.Lock()
+	s.merge(g)
+	s.head.Store(uint64(last.Seq))
+	s.mu.Unlock()
+	for _, fn := range s.watchers {
+		fn(Commit{Events: g.events, Head: last.Seq})
+	}
+}
+
+// merge takes the group's state into the overlays. s.mu is held.
+func (s *Store) merge(g *group) {
+	bytes := 0
+	for i := range g.events {
+		pl := &g.places[i]
+		item := lagItem{seq: g.events[i].Seq, size: pl.size, head: s.headOverlay(pl.head)}
+		if pl.doc != nil {
+			item.doc = s.docOverlay(pl.doc)
+		}
+		s.lag.push(item)
+		bytes += int(pl.size)
+	}
+	s.logBytes += int64(bytes)
+	s.tail.add(g.events, bytes+eventOverhead*len(g.events))
+}
+
+func (s *Store) headOverlay(h *groupHead) *headEntry {
+	e := s.heads[h.name]
+	if e == nil {
+		e = &headEntry{name: h.name, flushed: h.flushed}
+		s.heads[h.name] = e
+	}
+	e.headState = h.headState
+	return e
+}
+
+func (s *Store) docOverlay(d *groupDoc) *docEntry {
+	m := s.docs[d.at.Stream]
+	if m == nil {
+		m = make(map[string]*docEntry)
+		s.docs[Stream(cloneString(string(d.at.Stream)))] = m
+	}
+	e := m[d.at.Key]
+	if e == nil {
+		at := DocKey{Stream: Stream(cloneString(string(d.at.Stream))), Key: cloneString(d.at.Key)}
+		e = &docEntry{at: at, flushed: d.flushed}
+		m[at.Key] = e
+	}
+	e.docState = d.docState
+	return e
+}
+
+func cloneString(s string) string { return string(append([]byte(nil), s...)) }
+
+// intern returns one copy of a type's name for all events: types are few. Bounded against clients that make them up.
+func (s *Store) intern(t string) string {
+	if v, ok := s.interned[t]; ok {
+		return v
+	}
+	if len(s.interned) >= 4096 {
+		clear(s.interned)
+	}
+	t = cloneString(t)
+	s.interned[t] = t
+	return t
+}
