@@ -115,7 +115,7 @@ func appendResult(dst []byte, id store.ID, v *store.Verdict, e *Error) []byte {
 // appendFields appends the inside of an error object.
 func (e *Error) appendFields(dst []byte) []byte {
 	dst = append(dst, `"code":`...)
-	dst = appendString(dst, string(e.Code))
+	dst = AppendString(dst, string(e.Code))
 	dst = appendStringField(dst, "message", clip(e.Message, maxMessage))
 	if e.Code == store.CodeConflict {
 		dst = appendUintField(dst, "seq", e.Seq)

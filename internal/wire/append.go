@@ -15,8 +15,8 @@ var safe = func() (t [256]bool) {
 	return t
 }()
 
-// appendString appends s as a JSON string. What is not UTF-8 in it becomes U+FFFD.
-func appendString(dst []byte, s string) []byte {
+// AppendString appends s as a JSON string, for callers who put text into frames themselves. What is not UTF-8 in it becomes U+FFFD.
+func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {
@@ -82,7 +82,7 @@ func appendName(dst []byte, name string) []byte {
 }
 
 func appendStringField(dst []byte, name, s string) []byte {
-	return appendString(appendName(dst, name), s)
+	return AppendString(appendName(dst, name), s)
 }
 
 func appendUintField[T ~uint64](dst []byte, name string, n T) []byte {

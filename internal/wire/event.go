@@ -16,7 +16,7 @@ func AppendEvent(dst []byte, e *store.Event, withStream bool) []byte {
 	dst = strconv.AppendUint(dst, uint64(e.Prev), 10)
 	if withStream {
 		dst = append(dst, `,"stream":`...)
-		dst = appendString(dst, string(e.Stream))
+		dst = AppendString(dst, string(e.Stream))
 	}
 	if e.Flags.Has(store.FlagStub) {
 		return append(dst, `,"erased":true}`...)
@@ -27,11 +27,11 @@ func AppendEvent(dst []byte, e *store.Event, withStream bool) []byte {
 	if e.Type == "" {
 		dst = append(append(append(dst, '"'), e.Op.String()...), '"')
 	} else {
-		dst = appendString(dst, e.Type)
+		dst = AppendString(dst, e.Type)
 	}
 	if e.Key != "" {
 		dst = append(dst, `,"key":`...)
-		dst = appendString(dst, e.Key)
+		dst = AppendString(dst, e.Key)
 	}
 	if e.Op != store.OpNone {
 		dst = append(dst, `,"op":"`...)
@@ -43,7 +43,7 @@ func AppendEvent(dst []byte, e *store.Event, withStream bool) []byte {
 	dst = strconv.AppendInt(dst, e.At, 10)
 	if e.By != "" {
 		dst = append(dst, `,"by":`...)
-		dst = appendString(dst, e.By)
+		dst = AppendString(dst, e.By)
 	}
 	return append(dst, '}')
 }
@@ -74,7 +74,7 @@ func AppendEvents(dst []byte, evs []store.Event, withStream bool) []byte {
 // AppendDoc appends one document as it stands in a snapshot.
 func AppendDoc(dst []byte, d *store.Doc, withStream bool) []byte {
 	dst = append(dst, `{"key":`...)
-	dst = appendString(dst, d.Key)
+	dst = AppendString(dst, d.Key)
 	if withStream {
 		dst = appendStringField(dst, "stream", string(d.Stream))
 	}

@@ -36,7 +36,7 @@ type Ref string
 func IntRef(n int64) Ref { return Ref(strconv.FormatInt(n, 10)) }
 
 // StringRef returns a ref that is a string of at most MaxRef bytes.
-func StringRef(s string) Ref { return Ref(appendString(nil, s)) }
+func StringRef(s string) Ref { return Ref(AppendString(nil, s)) }
 
 // Int returns the number of a ref made by IntRef.
 func (r Ref) Int() (int64, bool) {

@@ -123,7 +123,7 @@ func (m *Welcome) Append(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendString(dst, f)
+		dst = AppendString(dst, f)
 	}
 	dst = append(dst, ']')
 	dst = appendIntField(dst, "heartbeat_ms", m.HeartbeatMS)
