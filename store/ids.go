@@ -1,11 +1,11 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,8 +27,8 @@ type idView func(fn func(*bolt.Tx) error) error
 // idIndex is the ids view: mutation id → (seq, fingerprint), for ever. What is newer than the last flush is in memory
 // ("fresh"); all else is in immutable sorted runs in the bucket, each with a Bloom filter, merged eight into one.
 //
-// Goroutines: lookup, walk and stats may be called by anybody at any time. add, flush, reap and a merge's write belong to the
-// goroutine that owns the write transactions; the commit functions that they return are to be called by it once the
+// Goroutines: lookup, walk and stats may be called by anybody at any time. add, flush, a prepared flush's write, reap and a merge's
+// write belong to the goroutine that owns the write transactions; the commit functions that they return are to be called by it once the
 // transaction is committed (in the order of the calls, when there were several), and dropped when it was not: then nothing has
 // happened, and the call can be made again.
 // A merge's read belongs to one goroutine at a time, any one.
@@ -140,49 +140,60 @@ func (x *idIndex) search(rs *idRuns, view idView, id ID) (idEntry, bool, error) 
 	return idEntry{}, false, nil
 }
 
-// flush writes the ids of all events up to upTo that are in memory as one run. About 16,384 ids take 5 ms.
-func (x *idIndex) flush(tx *bolt.Tx, upTo Seq) (commit func(), err error) {
+// idFlush is a run that is ready to be written.
+type idFlush struct {
+	x    *idIndex
+	upTo Seq
+	n    int         // entries, the oldest of the queue
+	b    *runBuilder // nil: there are none
+}
+
+// prepare sorts and encodes the ids of all events up to upTo that are in memory. It can be called by any goroutine and takes
+// most of the time of a flush (about 0.5 µs an id), but no other may be prepared or written before this one is committed or given up.
+func (x *idIndex) prepare(upTo Seq) *idFlush {
 	x.mu.RLock()
 	n, _ := slices.BinarySearchFunc(x.queue, upTo+1, func(e idEntry, s Seq) int { return cmp.Compare(e.Seq, s) })
 	es := slices.Clone(x.queue[:n])
 	x.mu.RUnlock()
-	var run *idRun
-	if len(es) > 0 {
-		slices.SortFunc(es, func(a, b idEntry) int { return compareID(&a.ID, &b.ID) })
-		if run, err = x.writeRun(tx, es); err != nil {
+	fl := &idFlush{x: x, upTo: upTo, n: n}
+	if n == 0 {
+		return fl
+	}
+	slices.SortFunc(es, func(a, b idEntry) int { return compareID(&a.ID, &b.ID) })
+	fl.b = newRunBuilder(x.nextRun.Add(1)-1, x.seed, uint64(n))
+	for _, e := range es {
+		fl.b.add(e)
+	}
+	fl.b.finish()
+	return fl
+}
+
+// write puts the run into the writer's transaction.
+func (fl *idFlush) write(tx *bolt.Tx) (commit func(), err error) {
+	if fl.b != nil {
+		if _, err := fl.b.write(tx, math.MaxInt); err != nil {
 			return nil, err
 		}
 	}
+	x := fl.x
 	err = x.editDir(tx, func(d *idDir) {
-		d.through = max(d.through, upTo)
-		if run != nil {
-			d.runs = append(d.runs, run)
+		d.through = max(d.through, fl.upTo)
+		if fl.b != nil {
+			d.runs = append(d.runs, fl.b.run)
 		}
 	})
 	return func() {
-		x.through = max(x.through, upTo)
-		if run != nil {
-			x.runs.Store(newIDRuns(append(slices.Clip(x.runs.Load().list), run)))
-			x.forget(es)
+		x.through = max(x.through, fl.upTo)
+		if fl.b != nil {
+			x.runs.Store(newIDRuns(append(slices.Clip(x.runs.Load().list), fl.b.run)))
+			x.forget(fl.n)
 		}
 	}, err
 }
 
-// writeRun writes sorted entries as one run.
-func (x *idIndex) writeRun(tx *bolt.Tx, es []idEntry) (*idRun, error) {
-	b := newRunBuilder(x.nextRun.Add(1)-1, x.seed, uint64(len(es)))
-	for _, e := range es {
-		b.add(e)
-	}
-	b.finish()
-	for b.pending(0) {
-		n, err := b.write(tx, 1<<20)
-		if err != nil {
-			return nil, err
-		}
-		b.wrote(n)
-	}
-	return b.run, nil
+// flush prepares and writes in one go.
+func (x *idIndex) flush(tx *bolt.Tx, upTo Seq) (commit func(), err error) {
+	return x.prepare(upTo).write(tx)
 }
 
 // editDir changes the directory as the transaction has it, so that several steps fit one transaction.
@@ -196,15 +207,14 @@ func (x *idIndex) editDir(tx *bolt.Tx, edit func(*idDir)) error {
 	return d.put(tx)
 }
 
-// forget drops from memory the oldest entries, which are in a published run by now.
-func (x *idIndex) forget(es []idEntry) {
+// forget drops from memory the n oldest entries, which are in a published run by now.
+func (x *idIndex) forget(n int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for i := range es {
-		delete(x.fresh, es[i].ID)
+	for i := range x.queue[:n] {
+		delete(x.fresh, x.queue[i].ID)
 	}
-	x.queue = x.queue[len(es):]
-	if len(x.queue) == 0 {
+	if x.queue = x.queue[n:]; len(x.queue) == 0 {
 		x.queue = nil
 	}
 }
@@ -225,7 +235,13 @@ func (x *idIndex) stats() idStats {
 	return s
 }
 
-func compareID(a, b *ID) int { return bytes.Compare(a[:], b[:]) }
+// compareID is bytes.Compare, which takes twice as long.
+func compareID(a, b *ID) int {
+	if c := cmp.Compare(binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(b[:8])); c != 0 {
+		return c
+	}
+	return cmp.Compare(binary.BigEndian.Uint64(a[8:]), binary.BigEndian.Uint64(b[8:]))
+}
 
 func idWords(id ID) (hi, lo uint64) {
 	return binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:])

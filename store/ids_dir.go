@@ -91,7 +91,7 @@ func parseDirRun(b []byte) (*idRun, error) {
 		minSeq: Seq(be.Uint64(b[48:])), maxSeq: Seq(be.Uint64(b[56:])), blocks: be.Uint32(b[64:]),
 	}
 	n := be.Uint64(b[68:])
-	if n == 0 || n > 1<<36 || r.count == 0 {
+	if n == 0 || n > 1<<32 || r.count == 0 {
 		return nil, corruptIDs("directory: run %d of %d ids with a filter of %d blocks", r.id, r.count, n)
 	}
 	r.filter.init(n)

@@ -487,7 +487,7 @@ func TestIDsDamage(t *testing.T) {
 	}
 	var good []byte
 	change(chunk, func(b []byte) []byte { good = b; return b })
-	for i := 0; i < len(good); i += 7 {
+	for i := 0; i < len(good); i += 61 {
 		change(chunk, func(b []byte) []byte { b[i] ^= 1 << (i % 8); return b })
 		f.wantNamed(es[:chunkIDs], i)
 		change(chunk, func([]byte) []byte { return good })
