@@ -410,6 +410,9 @@ func (g *group) recordBytes() (n int) {
 // rehome points the event's key, data and extra into its record, counting from the record's end.
 func rehome(e *Event, rec []byte) {
 	end := len(rec) - 8
+	if e.Flags.Has(FlagStub) {
+		end -= 4
+	}
 	if e.Extra != nil {
 		e.Extra = rec[end-len(e.Extra) : end : end]
 		end -= len(e.Extra) + uvarintLen(len(e.Extra))

@@ -58,6 +58,17 @@ func (s *Store) runMerge(m *idMerge) error {
 	})
 }
 
+// tidyIDs starts a merge that is due and deletes what a merge before the last stop has left.
+func (s *Store) tidyIDs() {
+	s.mergeIDs()
+	if s.merging || len(s.ids.dead) == 0 || s.failure() != nil {
+		return
+	}
+	if _, err := s.idStep(s.ids.reap); err != nil && err != errNoRoom && s.failure() == nil {
+		s.opts.Logger.Error("old id runs could not be deleted", "err", err)
+	}
+}
+
 // idStep runs one bounded step of the ids view in a transaction of its own.
 func (s *Store) idStep(step func(*bolt.Tx) (func(), bool, error)) (more bool, err error) {
 	var done func()

@@ -160,6 +160,9 @@ func (s *Store) load() error {
 		if s.ids, err = openIDs(tx); err != nil {
 			return err
 		}
+		if through := s.ids.checkpoint(); through != s.ckpt.seq {
+			return corruptView("ids: they reach to %d, the checkpoint is %d", through, s.ckpt.seq)
+		}
 		s.logBytes = s.ckpt.bytes
 		return s.catchUp(tx)
 	})

@@ -65,6 +65,7 @@ func (s *Store) idle() {
 	}
 	s.extendReserve()
 	s.retain()
+	s.tidyIDs()
 }
 
 // drain commits what is queued and empties the overlays.
