@@ -32,7 +32,7 @@ const (
 // Has reports whether all flags of g are set.
 func (f Flags) Has(g Flags) bool { return f&g == g }
 
-// Mutation is what a client asks for. Its Data is JSON without white space between tokens (see AppendCompact), or bytes.
+// Mutation is what a client asks for. Its Data is JSON without white space between tokens (see CompactValue), or bytes.
 type Mutation struct {
 	ID     ID
 	Stream Stream
