@@ -49,7 +49,7 @@ func (s *Store) applyGroup(events []Event) error {
 	s.publish(g)
 	s.count(g)
 	if s.lagOver(s.opts.flush.target, s.opts.flush.bytes/2) {
-		s.flushSlice()
+		s.startFlush()
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -50,30 +52,65 @@ func (s *Store) lagOver(events int, bytes int64) bool {
 	return s.lag.len() >= events || s.lag.bytes >= bytes
 }
 
-// slice is one bounded step of the checkpoint.
+// slice is one bounded step of the checkpoint. It is chosen and written on the writer goroutine; what is expensive in
+// between, sorting and encoding, needs nothing of the store and may be done elsewhere.
 type slice struct {
 	items []lagItem
 	to    checkpoint
-	heads []*headEntry
-	docs  []*docEntry
+	heads []headEntry // copies, as they were when the slice was chosen
+	docs  []docEntry
+	entry struct { // where the copies came from
+		heads []*headEntry
+		docs  []*docEntry
+	}
+	puts  [2][]keyValue // into heads and docs, in the order of keys
+	ids   *idFlush
+	err   error
+	ready chan struct{} // closed when prepared
 }
 
-// flushSlice takes the views' buckets one slice closer to the head, in one transaction with the checkpoint. It reports
-// false when there is nothing left to do, or nothing can be written.
+type keyValue struct{ key, value []byte }
+
+// startFlush chooses the next slice and prepares it beside the commits; the writer is woken to write it.
+func (s *Store) startFlush() {
+	if s.flushing != nil {
+		return
+	}
+	sl := s.nextSlice()
+	if sl == nil {
+		return
+	}
+	s.flushing = sl
+	s.background.Go(func() {
+		sl.prepare(s.ids)
+		close(sl.ready)
+		select {
+		case s.prepared <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// flushSlice takes the views' buckets one slice closer to the head, in one transaction with the checkpoint: the slice that
+// is being prepared, else the next one. It reports false when there is nothing left to do, or nothing can be written.
 //
 // An entry may already be newer than its slice: it is written as it is, and later slices, and the fold at the next start,
 // skip the events that it contains. So a stream that is written all the time costs one write per turn of the queue.
 func (s *Store) flushSlice() bool {
-	s.mu.RLock()
-	sl := s.nextSlice()
-	s.mu.RUnlock()
-	if len(sl.items) == 0 {
-		return false
+	sl := s.flushing
+	if sl != nil {
+		<-sl.ready
+		s.flushing = nil
+	} else {
+		if sl = s.nextSlice(); sl == nil {
+			return false
+		}
+		sl.prepare(s.ids)
 	}
 	start := time.Now()
 	var done func()
 	err := s.update(func(tx *bolt.Tx) (err error) {
-		done, err = s.writeSlice(tx, &sl)
+		done, err = sl.write(tx)
 		return err
 	})
 	if err != nil {
@@ -82,8 +119,9 @@ func (s *Store) flushSlice() bool {
 		return false
 	}
 	done()
-	s.dropSlice(&sl)
+	s.dropSlice(sl)
 	took := int64(time.Since(start))
+	s.adapt(time.Duration(took))
 	s.counters.flushSlices.Add(1)
 	s.counters.flushedEntries.Add(int64(len(sl.heads) + len(sl.docs)))
 	s.counters.flushNanos.Add(took)
@@ -92,12 +130,26 @@ func (s *Store) flushSlice() bool {
 	return true
 }
 
+// A commit that comes while a slice is written waits for it, so a slice should take about this long: entries that are
+// scattered over a large view cost a page each, clustered ones next to nothing.
+const sliceTime = 20 * time.Millisecond
+
+// adapt chooses how many entries the next slice may have from how long this one took.
+func (s *Store) adapt(took time.Duration) {
+	switch {
+	case took > sliceTime:
+		s.sliceEntries = max(s.sliceEntries*2/3, s.opts.flush.entries/16, 1)
+	case took < sliceTime/2:
+		s.sliceEntries = min(s.sliceEntries*5/4+1, s.opts.flush.entries)
+	}
+}
+
 // undo marks the entries of a slice that was not written as still to be written.
 func (sl *slice) undo() {
-	for _, e := range sl.heads {
+	for _, e := range sl.entry.heads {
 		e.flushed = 0
 	}
-	for _, e := range sl.docs {
+	for _, e := range sl.entry.docs {
 		e.flushed = 0
 	}
 }
@@ -113,12 +165,14 @@ func (s *Store) flushFailed(err error) {
 	s.fail(err)
 }
 
-// nextSlice chooses the slice: its events, and the entries that their buckets lack. s.mu is held for reading.
-func (s *Store) nextSlice() (sl slice) {
+// nextSlice chooses the events of the next slice, and the entries that their buckets lack; nil: nothing is left.
+func (s *Store) nextSlice() *slice {
 	pol := &s.opts.flush
-	sl.to = s.ckpt
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	sl := &slice{to: s.ckpt, ready: make(chan struct{})}
 	for _, it := range s.lag.pending() {
-		if len(sl.items) >= pol.events || len(sl.heads)+len(sl.docs) >= pol.entries {
+		if len(sl.items) >= pol.events || len(sl.heads)+len(sl.docs) >= s.sliceEntries {
 			break
 		}
 		sl.items = append(sl.items, it)
@@ -126,29 +180,55 @@ func (s *Store) nextSlice() (sl slice) {
 		sl.to.bytes += int64(it.size)
 		if it.head.flushed < it.seq {
 			it.head.flushed = it.head.last
-			sl.heads = append(sl.heads, it.head)
+			sl.heads = append(sl.heads, *it.head)
+			sl.entry.heads = append(sl.entry.heads, it.head)
 		}
 		if it.doc != nil && it.doc.flushed < it.seq {
 			it.doc.flushed = it.doc.seq
-			sl.docs = append(sl.docs, it.doc)
+			sl.docs = append(sl.docs, *it.doc)
+			sl.entry.docs = append(sl.entry.docs, it.doc)
 		}
+	}
+	if len(sl.items) == 0 {
+		return nil
 	}
 	return sl
 }
 
-func (s *Store) writeSlice(tx *bolt.Tx, sl *slice) (done func(), err error) {
-	heads, docs := tx.Bucket(bucketHeads), tx.Bucket(bucketDocs)
-	for _, e := range sl.heads {
-		if err := putHead(heads, e.name, e.headState); err != nil {
-			return nil, err
+// prepare encodes the slice's entries and its run of ids.
+func (sl *slice) prepare(ids *idIndex) {
+	for i := range sl.heads {
+		e := &sl.heads[i]
+		sl.puts[0] = append(sl.puts[0], keyValue{[]byte(e.name), e.headState.append(nil)})
+	}
+	for i := range sl.docs {
+		e := &sl.docs[i]
+		v, err := e.docState.append(nil)
+		if err != nil {
+			sl.err = err
+			return
+		}
+		sl.puts[1] = append(sl.puts[1], keyValue{e.at.bytes(), v})
+	}
+	for _, puts := range sl.puts {
+		slices.SortFunc(puts, func(a, b keyValue) int { return bytes.Compare(a.key, b.key) })
+	}
+	sl.ids = ids.prepare(sl.to.seq)
+}
+
+func (sl *slice) write(tx *bolt.Tx) (done func(), err error) {
+	if sl.err != nil {
+		return nil, sl.err
+	}
+	for i, name := range [][]byte{bucketHeads, bucketDocs} {
+		b := tx.Bucket(name)
+		for _, kv := range sl.puts[i] {
+			if err := b.Put(kv.key, kv.value); err != nil {
+				return nil, err
+			}
 		}
 	}
-	for _, e := range sl.docs {
-		if err := putDoc(docs, e.at, e.docState); err != nil {
-			return nil, err
-		}
-	}
-	if done, err = s.ids.flush(tx, sl.to.seq); err != nil {
+	if done, err = sl.ids.write(tx); err != nil {
 		return nil, err
 	}
 	return done, putCheckpoint(tx, sl.to)

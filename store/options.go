@@ -83,7 +83,7 @@ func (o *Options) validate() error {
 	def(&o.flush.target, 64<<10)
 	def(&o.flush.bound, 256<<10)
 	def(&o.flush.events, 16<<10)
-	def(&o.flush.entries, 4<<10)
+	def(&o.flush.entries, 16<<10)
 	if o.flush.bytes == 0 {
 		o.flush.bytes = 64 << 20
 	}

@@ -31,6 +31,7 @@ type Store struct {
 	queue      *queue
 	jobs       chan *job
 	closing    chan struct{}
+	prepared   chan struct{} // a slice of the views is ready to be written
 	done       chan struct{}
 	close      sync.Once
 	fault      atomic.Pointer[error]
@@ -52,12 +53,14 @@ type Store struct {
 	ids *idIndex // guards itself
 
 	// The writer goroutine's own.
-	lastCRC   uint32
-	lastAt    int64
-	roomCheck time.Time // no write is tried before, while the disk is full
-	reserve   reserve
-	interned  map[string]string
-	merging   bool
+	lastCRC      uint32
+	lastAt       int64
+	roomCheck    time.Time // no write is tried before, while the disk is full
+	reserve      reserve
+	interned     map[string]string
+	merging      bool
+	flushing     *slice // being prepared
+	sliceEntries int    // most entries of the next slice
 }
 
 // Open opens the store at path, creating it when there is none, and brings its views up to the log's head.
@@ -127,15 +130,17 @@ func openBolt(path string, o *Options) (db *bolt.DB, err error) {
 func newStore(path string, o Options, db *bolt.DB) *Store {
 	return &Store{
 		path: path, opts: o, db: db, started: o.now(),
-		queue:    newQueue(o.QueueBytes),
-		jobs:     make(chan *job),
-		closing:  make(chan struct{}),
-		done:     make(chan struct{}),
-		scans:    make(chan struct{}, 2),
-		heads:    make(map[Stream]*headEntry),
-		docs:     make(map[Stream]map[string]*docEntry),
-		tail:     tail{limit: o.TailBytes},
-		interned: make(map[string]string),
+		queue:        newQueue(o.QueueBytes),
+		jobs:         make(chan *job),
+		closing:      make(chan struct{}),
+		prepared:     make(chan struct{}, 1),
+		done:         make(chan struct{}),
+		scans:        make(chan struct{}, 2),
+		heads:        make(map[Stream]*headEntry),
+		docs:         make(map[Stream]map[string]*docEntry),
+		tail:         tail{limit: o.TailBytes},
+		interned:     make(map[string]string),
+		sliceEntries: max(1, o.flush.entries/4),
 	}
 }
 

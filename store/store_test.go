@@ -147,7 +147,7 @@ func TestAppendReadReopen(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	for _, streams := range []int{1, 1000, 100000} {
+	for _, streams := range []int{1, 1000, 10000, 100000} {
 		b.Run(fmt.Sprintf("streams=%d", streams), func(b *testing.B) {
 			s := openTest(b, filepath.Join(b.TempDir(), "a.tidemark"), quiet())
 			data := []byte(fmt.Sprintf(`{"text":"%0200d"}`, 1))

@@ -110,6 +110,9 @@ func (s *Store) clockSuspect() string {
 // trimStep removes one bounded run of events up to a seq, folding them into the base, in one transaction. It reports
 // whether there is more to remove.
 func (s *Store) trimStep(to Seq) (more bool, err error) {
+	if s.flushing != nil { // it holds floors as they were
+		s.flushSlice()
+	}
 	s.mu.Lock()
 	held := s.holds > 0
 	if !held {

@@ -28,6 +28,10 @@ func (s *Store) run() {
 			pushes = s.queue.take(pushes[:0], groupBytes)
 			s.step(pushes)
 			clear(pushes)
+		case <-s.prepared:
+			if s.flushing != nil {
+				s.flushSlice()
+			}
 		case j := <-s.jobs:
 			j.done <- j.fn()
 		case <-tick.C:
@@ -51,7 +55,7 @@ func (s *Store) step(pushes []*Push) {
 	}
 	s.commit(pushes)
 	if s.lagOver(s.opts.flush.target, s.opts.flush.bytes/2) {
-		s.flushSlice()
+		s.startFlush()
 	}
 }
 
