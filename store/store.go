@@ -24,9 +24,10 @@ type Store struct {
 	counters counters
 	started  time.Time // with its monotonic reading; see clockSuspect
 
-	head   atomic.Uint64 // the published head: no read goes beyond it
-	gate   atomic.Bool   // closed at fail-stop: nothing is delivered or acknowledged any more
-	refuse atomic.Pointer[Refusal]
+	head    atomic.Uint64 // the published head: no read goes beyond it
+	gate    atomic.Bool   // closed at fail-stop: nothing is delivered or acknowledged any more
+	refuse  atomic.Pointer[Refusal]
+	suspect atomic.Pointer[string] // why trimming by age pauses
 
 	queue      *queue
 	jobs       chan *job

@@ -49,6 +49,8 @@ func (s *Store) retain() {
 	if !s.opts.Retention.enabled() || s.failure() != nil || s.refuse.Load() != nil {
 		return
 	}
+	why := s.clockSuspect()
+	s.suspect.Store(&why)
 	for range retainSteps {
 		to, err := s.retainTo()
 		if err == nil && to > 0 {
@@ -92,6 +94,14 @@ func (s *Store) retainTo() (to Seq, err error) {
 		return nil
 	})
 	return to, err
+}
+
+// RetentionPaused says why the log is not trimmed by age at the moment, "" when it is.
+func (s *Store) RetentionPaused() string {
+	if p := s.suspect.Load(); p != nil && s.opts.Retention.Age > 0 {
+		return *p
+	}
+	return ""
 }
 
 // clockSuspect says why the clock cannot be trusted with removing events by age; "": it can.

@@ -1,0 +1,45 @@
+package store
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+)
+
+// BenchmarkReplay reads a stream's whole backlog from the file: alone in its log, and among a thousand others.
+func BenchmarkReplay(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		streams int
+		total   int
+	}{{"alone", 1, 200_000}, {"one of 1000", 1000, 1_000_000}} {
+		b.Run(c.name, func(b *testing.B) {
+			s := openTest(b, filepath.Join(b.TempDir(), "a.tidemark"), quiet())
+			data := fmt.Appendf(nil, `{"text":"%0190d"}`, 1)
+			for i := 0; i < c.total; i += 4000 {
+				ms := make([]Mutation, 4000)
+				for j := range ms {
+					ms[j] = Mutation{ID: NewID(), Stream: Stream(fmt.Sprintf("room/%d", (i+j)%c.streams)), Type: "note", Data: data}
+				}
+				push(b, s, ms...)
+			}
+			cold(s)
+			b.ResetTimer()
+			n := 0
+			for b.Loop() {
+				for after := Seq(0); ; {
+					p, err := s.Read(Only("room/0"), after, PageLimit{})
+					if err != nil {
+						b.Fatal(err)
+					}
+					n += len(p.Events)
+					after = p.Through
+					if !p.More {
+						break
+					}
+				}
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
