@@ -34,7 +34,10 @@ func TestReadPaths(t *testing.T) {
 	s := openTest(t, filepath.Join(t.TempDir(), "a.tidemark"), o)
 	r := rand.New(rand.NewPCG(5, 6))
 	streams := map[Stream]int{}
-	const n = 40000
+	n := 40000
+	if testing.Short() {
+		n = 15000
+	}
 	fill(t, s, n, func(i int) Stream {
 		st := Stream(fmt.Sprintf("wide/%d", r.IntN(2000)))
 		switch {
@@ -57,8 +60,8 @@ func TestReadPaths(t *testing.T) {
 		after Seq
 	}
 	want := map[key]int{}
-	cursors := []Seq{0, 1, 2, 255, 256, 257, n / 2, n - 300, n - 1, n}
-	for range 20 {
+	cursors := []Seq{0, 1, 2, 255, 256, 257, Seq(n / 2), Seq(n - 300), Seq(n - 1), Seq(n)}
+	for range 5 {
 		cursors = append(cursors, Seq(r.IntN(n)))
 	}
 	for name, f := range filters {
@@ -100,6 +103,9 @@ func TestReadPaths(t *testing.T) {
 
 // A stream of more than two far boundaries is read from anywhere.
 func TestReadFarSkips(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 200,000 events")
+	}
 	s := openTest(t, filepath.Join(t.TempDir(), "a.tidemark"), quiet())
 	const n = 3*skipFar + 1000
 	for i := 0; i < n; i += 5000 {
