@@ -141,3 +141,11 @@ func fingerprint(m *Mutation, scratch []byte) (uint64, []byte) {
 	sum := sha256.Sum256(b)
 	return binary.BigEndian.Uint64(sum[:8]), b
 }
+
+// fingerprint is that of the mutation that the event was.
+func (e *Event) fingerprint() uint64 {
+	fp, _ := fingerprint(&Mutation{
+		Stream: e.Stream, Type: e.Type, Key: e.Key, Op: e.Op, Data: e.Data, Bytes: e.Flags.Has(FlagBytes),
+	}, nil)
+	return fp
+}

@@ -122,10 +122,7 @@ func (f *logFolder) fold(r *record, size int) error {
 	}
 	s.lag.push(item)
 	s.logBytes += int64(size)
-	fp, _ := fingerprint(&Mutation{
-		Stream: r.Stream, Type: r.Type, Key: r.Key, Op: r.Op, Data: r.Data, Bytes: r.Flags.Has(FlagBytes),
-	}, nil)
-	f.ids = append(f.ids, idEntry{ID: r.ID, Seq: r.Seq, FP: fp})
+	f.ids = append(f.ids, idEntry{ID: r.ID, Seq: r.Seq, FP: r.fingerprint()})
 	return nil
 }
 
