@@ -46,11 +46,10 @@ func readEvents(s *scanner) []store.Event {
 
 // event reads an event from behind its opening bracket; last is the one before it.
 func (s *scanner) event(e, last *store.Event) {
-	hasSeq := false
 	for f := (fields{}); s.next(&f); {
 		switch string(f.name) {
 		case "seq":
-			e.Seq, hasSeq = s.seq("seq"), true
+			e.Seq = s.seq("seq")
 		case "prev":
 			e.Prev = s.seq("prev")
 		case "id":
@@ -80,8 +79,12 @@ func (s *scanner) event(e, last *store.Event) {
 			s.skip()
 		}
 	}
-	if !hasSeq || e.Seq == 0 {
+	switch {
+	case e.Seq == 0:
 		s.wrong("an event has no seq")
+	case e.Flags.Has(store.FlagStub):
+	case e.ID.IsZero() || e.Type == "":
+		s.wrong("an event has no id or no type")
 	}
 }
 

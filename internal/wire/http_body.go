@@ -37,7 +37,7 @@ func DecodeBody(body []byte, o BodyOptions) (p *Push, single bool, e *Error) {
 		return decodeLines(body, o)
 	}
 	p, _, e = finishBody(&s, &l, p)
-	return p, true, e
+	return p, e == nil, e
 }
 
 func (o *BodyOptions) list(l Limits) (*Push, mutations) {

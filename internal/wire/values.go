@@ -219,10 +219,10 @@ func (m *arena) took(out []byte) {
 // wrongData reads a value that could not be compacted, and notes why.
 func (s *scanner) wrongData() {
 	switch depth := s.skip(); {
-	case s.broken || s.badUTF:
+	case s.broken:
 	case depth > store.MaxDepth:
 		s.wrong("data is nested too deep")
 	default:
-		s.wrong("data is not JSON")
+		s.wrong("data is not UTF-8")
 	}
 }
