@@ -99,8 +99,15 @@ func (g *group) judgePush(p *Push) {
 	mark := len(g.events)
 	g.atomic, g.undo = p.Atomic, g.undo[:0]
 	refused := -1
+	var later *Refusal
 	for i := range p.Mutations {
-		v := g.judgeOne(p, i)
+		v := Verdict{Refusal: later}
+		if later == nil {
+			v = g.judgeOne(p, i)
+		}
+		if v.Refusal != nil && v.Refusal.Code.Later() && !p.Atomic && p.Source != nil {
+			later = v.Refusal // what comes after it must not overtake it
+		}
 		if v.Refusal != nil && refused < 0 {
 			refused = i
 		}

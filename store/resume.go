@@ -109,11 +109,13 @@ func (s *Store) Mark(at Seq) ID {
 }
 
 // Streams lists streams whose names begin with prefix and come after a name, in byte order, at most limit of them.
+// The server's own are listed only under a prefix that begins with "$".
 func (s *Store) Streams(prefix string, after Stream, limit int) ([]StreamInfo, error) {
+	hidden := func(name Stream) bool { return name.Reserved() && !Stream(prefix).Reserved() }
 	var over []StreamInfo
 	s.mu.RLock()
 	for name, e := range s.heads {
-		if name > after && bytes.HasPrefix([]byte(name), []byte(prefix)) {
+		if name > after && !hidden(name) && bytes.HasPrefix([]byte(name), []byte(prefix)) {
 			over = append(over, e.info(name))
 		}
 	}
@@ -130,6 +132,10 @@ func (s *Store) Streams(prefix string, after Stream, limit int) ([]StreamInfo, e
 		for len(out) < limit {
 			if k != nil && !bytes.HasPrefix(k, []byte(prefix)) {
 				k = nil
+			}
+			if k != nil && hidden(Stream(k)) {
+				k, v = c.Seek([]byte("%")) // the name that follows every "$…"
+				continue
 			}
 			if k == nil && len(over) == 0 {
 				return nil

@@ -23,14 +23,14 @@ func (s *Store) initReserve() {
 	s.extendReserve()
 }
 
-// extendReserve takes more room when the file has grown into the reserve by half.
-func (s *Store) extendReserve() {
+// extendReserve takes more room when the file has grown into the reserve by half. It reports false when there is none.
+func (s *Store) extendReserve() bool {
 	if s.reserve.off || s.failure() != nil {
-		return
+		return true
 	}
 	st, err := s.opts.file.Stat()
 	if err != nil || st.Size()+s.opts.reserve/2 <= s.reserve.upTo {
-		return
+		return true
 	}
 	to := st.Size() + s.opts.reserve
 	err = allocate(s.opts.file, s.reserve.upTo, to-s.reserve.upTo)
@@ -40,10 +40,12 @@ func (s *Store) extendReserve() {
 		s.counters.reserveExtended.Add(1)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		s.noRoom(&Refusal{Code: CodeReadOnly, Message: "the disk is nearly full"})
+		return false
 	default:
 		s.reserve.off = true
 		s.opts.Logger.Info("no disk space can be reserved here", "file", s.path, "err", err)
 	}
+	return true
 }
 
 // noRoom refuses appends until the disk has room again.
@@ -54,19 +56,18 @@ func (s *Store) noRoom(r *Refusal) {
 	s.roomCheck = s.opts.now().Add(roomRetry)
 }
 
-// tryRoom writes a little to see whether the disk has room again.
+// tryRoom takes up appends again when the disk has room: the reserve can be had, and a little can be written.
 func (s *Store) tryRoom() {
+	if !s.extendReserve() {
+		return
+	}
 	err := s.update(func(tx *bolt.Tx) error { return putCheckpoint(tx, s.ckpt) })
-	if s.failure() != nil {
-		return
-	}
-	if err != nil {
+	switch {
+	case s.failure() != nil:
+	case err != nil:
 		s.roomCheck = s.opts.now().Add(roomRetry)
-		return
-	}
-	was := s.refuse.Swap(nil)
-	s.extendReserve()
-	if was != nil && s.refuse.Load() == nil {
+	default:
+		s.refuse.Store(nil)
 		s.opts.Logger.Info("there is room again: appends are accepted", "file", s.path)
 	}
 }

@@ -62,6 +62,7 @@ type Store struct {
 	merging      bool
 	flushing     *slice // being prepared
 	sliceEntries int    // most entries of the next slice
+	agedTo       Seq    // events up to here are older than the retention
 }
 
 // Open opens the store at path, creating it when there is none, and brings its views up to the log's head.

@@ -10,11 +10,16 @@ import (
 
 // Bounds of trimming.
 const (
-	trimEvents  = 1000             // most events of one step, so that commits between steps wait a few ms at the most
-	trimWait    = 30 * time.Second // longest time that a snapshot being read holds trimming up
-	clockLag    = time.Minute      // how far the clock may be behind the newest event before trimming by age stops
-	retainSteps = 4                // most steps at a time while pushes wait
+	trimEvents = 1000             // most events of one step, so that commits between steps wait a few ms at the most
+	trimWait   = 30 * time.Second // longest time that a snapshot being read holds trimming up
+	clockLag   = time.Minute      // how far the clock may be behind the newest event before trimming by age stops
 )
+
+// trimGoal says what is to go: events up to a seq, and beyond that as many as make a number of bytes.
+type trimGoal struct {
+	to    Seq
+	bytes int64
+}
 
 // Trim removes the events up to a seq from the log, in steps between commits: documents, heads and ids stay. It never goes
 // beyond the checkpoint or into an atomic push: what it cannot remove yet it leaves.
@@ -23,7 +28,7 @@ func (s *Store) Trim(ctx context.Context, to Seq) error {
 		var more bool
 		err := s.onWriter(ctx, func() (err error) {
 			s.flushTo(to)
-			more, err = s.trimStep(to)
+			more, err = s.trimStep(trimGoal{to: to})
 			return err
 		})
 		if err != nil || !more {
@@ -44,56 +49,77 @@ func (s *Store) checkpointSeq() Seq {
 	return s.ckpt.seq
 }
 
-// retain trims what the retention does not keep.
+// retain finds out anew what the retention lets go, and removes some of it. While pushes are queued, one step follows each
+// group instead (retainStep), so that retention keeps up with any load and no commit waits for more than a step.
 func (s *Store) retain() {
-	if !s.opts.Retention.enabled() || s.failure() != nil || s.refuse.Load() != nil {
+	if !s.opts.Retention.enabled() || s.failure() != nil {
 		return
 	}
 	why := s.clockSuspect()
 	s.suspect.Store(&why)
-	for range retainSteps {
-		to, err := s.retainTo()
-		if err == nil && to > 0 {
-			var more bool
-			if more, err = s.trimStep(to); err == nil && more && s.queue.empty() {
-				continue
-			}
+	if r := s.opts.Retention; r.Age > 0 && why == "" {
+		seq, err := s.olderThan(s.opts.now().Add(-r.Age).UnixMilli())
+		if err != nil {
+			s.opts.Logger.Error("retention could not read the log", "err", err)
+			return
 		}
-		if err != nil && s.failure() == nil {
-			s.opts.Logger.Error("retention could not trim the log", "err", err)
-		}
-		return
+		s.agedTo = seq
+	}
+	for s.retainStep() && s.queue.empty() {
 	}
 }
 
-// retainTo returns the seq up to which the retention lets events go, at most one step away; 0: none.
-func (s *Store) retainTo() (to Seq, err error) {
-	s.mu.RLock()
-	floor, ckpt, bytes := s.floor.seq, s.ckpt.seq, s.logBytes
-	s.mu.RUnlock()
+// retainStep removes a step's worth of what the retention lets go; false: there is no more.
+func (s *Store) retainStep() bool {
 	r := s.opts.Retention
-	head := s.Head()
-	oldest := s.opts.now().Add(-r.Age).UnixMilli()
-	aging := r.Age > 0 && s.clockSuspect() == ""
+	if !r.enabled() || s.failure() != nil || s.refuse.Load() != nil {
+		return false
+	}
+	s.mu.RLock()
+	floor, ckpt, size := s.floor.seq, s.ckpt.seq, s.logBytes
+	s.mu.RUnlock()
+	goal := trimGoal{to: s.agedTo}
+	if head := s.Head(); r.Count > 0 && uint64(head) > r.Count {
+		goal.to = max(goal.to, head-Seq(r.Count))
+	}
+	if r.Bytes > 0 && size > r.Bytes {
+		goal.bytes = size - r.Bytes
+	}
+	if goal.to <= floor && goal.bytes == 0 || ckpt <= floor {
+		return false
+	}
+	more, err := s.trimStep(goal)
+	if err != nil && s.failure() == nil {
+		s.opts.Logger.Error("retention could not trim the log", "err", err)
+	}
+	return more && err == nil
+}
+
+// olderThan returns the seq of the newest event from before a time; 0: none. Times never run backwards along the log.
+func (s *Store) olderThan(at int64) (seq Seq, err error) {
+	low, high := s.Floor(), s.Head()
 	err = s.view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketLog).Cursor()
-		n := 0
-		for k, v := c.Seek(seqKey(floor + 1)); k != nil && n < trimEvents && keySeq(k) <= ckpt; k, v = c.Next() {
+		for low < high {
+			mid := low + (high-low+1)/2
+			k, v := c.Seek(seqKey(mid))
 			var rec record
+			if k == nil {
+				high = mid - 1
+				continue
+			}
 			if err := parseRecord(keySeq(k), v, &rec); err != nil {
 				return err
 			}
-			keep := uint64(head - rec.Seq + 1)
-			if !(r.Count > 0 && keep > r.Count || r.Bytes > 0 && bytes > r.Bytes || aging && rec.At < oldest) {
-				return nil
+			if rec.At < at {
+				low, seq = max(mid, min(keySeq(k), high)), keySeq(k)
+			} else {
+				high = mid - 1
 			}
-			to = rec.Seq
-			bytes -= int64(len(v))
-			n++
 		}
 		return nil
 	})
-	return to, err
+	return seq, err
 }
 
 // RetentionPaused says why the log is not trimmed by age at the moment, "" when it is.
@@ -119,7 +145,7 @@ func (s *Store) clockSuspect() string {
 
 // trimStep removes one bounded run of events up to a seq, folding them into the base, in one transaction. It reports
 // whether there is more to remove.
-func (s *Store) trimStep(to Seq) (more bool, err error) {
+func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 	if s.flushing != nil { // it holds floors as they were
 		s.flushSlice()
 	}
@@ -131,18 +157,18 @@ func (s *Store) trimStep(to Seq) (more bool, err error) {
 		s.heldAt = s.opts.now()
 	}
 	wait := held && s.opts.now().Sub(s.heldAt) < trimWait
-	limit := min(to, s.ckpt.seq)
 	from, ckpt := s.floor, s.ckpt
 	s.mu.Unlock()
 	if wait {
 		s.counters.trimsHeld.Add(1)
 		return false, nil
 	}
-	if limit <= from.seq {
+	goal.to = min(goal.to, ckpt.seq)
+	if goal.to <= from.seq && goal.bytes == 0 {
 		return false, nil
 	}
 	t := trimmer{s: s, floor: from, heads: make(map[Stream]*headState), docs: make(map[DocKey]*docState)}
-	err = s.update(func(tx *bolt.Tx) error { return t.run(tx, limit, ckpt) })
+	err = s.update(func(tx *bolt.Tx) error { return t.run(tx, goal, ckpt) })
 	switch {
 	case errors.Is(err, errNothing):
 		return false, nil
@@ -153,7 +179,7 @@ func (s *Store) trimStep(to Seq) (more bool, err error) {
 		return false, err
 	}
 	s.trimmed(&t)
-	return t.floor.seq < limit, nil
+	return t.floor.seq < goal.to || t.bytes < goal.bytes, nil
 }
 
 // trimmed makes a committed step visible.
@@ -183,8 +209,8 @@ type trimmer struct {
 	events int
 }
 
-func (t *trimmer) run(tx *bolt.Tx, limit Seq, ckpt checkpoint) error {
-	keys, err := t.collect(tx, limit)
+func (t *trimmer) run(tx *bolt.Tx, goal trimGoal, ckpt checkpoint) error {
+	keys, err := t.collect(tx, goal, ckpt.seq)
 	if err != nil {
 		return err
 	}
@@ -209,7 +235,7 @@ func (t *trimmer) run(tx *bolt.Tx, limit Seq, ckpt checkpoint) error {
 
 // collect folds the step's events into base states. An atomic push is taken whole or not at all: what is read of one that
 // does not end within the step is left for the next.
-func (t *trimmer) collect(tx *bolt.Tx, limit Seq) (keys [][]byte, err error) {
+func (t *trimmer) collect(tx *bolt.Tx, goal trimGoal, limit Seq) (keys [][]byte, err error) {
 	c := tx.Bucket(bucketLog).Cursor()
 	var push []record
 	var size int64
@@ -221,6 +247,9 @@ func (t *trimmer) collect(tx *bolt.Tx, limit Seq) (keys [][]byte, err error) {
 		push, size = append(push, rec), size+int64(len(v))
 		if rec.Flags.Has(FlagMore) {
 			continue
+		}
+		if rec.Seq > goal.to && t.bytes >= goal.bytes {
+			break
 		}
 		for i := range push {
 			if err := t.fold(tx, &push[i]); err != nil {

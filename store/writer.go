@@ -57,6 +57,7 @@ func (s *Store) step(pushes []*Push) {
 	if s.lagOver(s.opts.flush.target, s.opts.flush.bytes/2) {
 		s.startFlush()
 	}
+	s.retainStep()
 }
 
 // idle does what can wait: views, retention, reserve, and trying a full disk again.
@@ -87,7 +88,7 @@ func (s *Store) drain() {
 
 // commit judges and commits a group, publishes it and answers everybody in it.
 func (s *Store) commit(pushes []*Push) {
-	if r := s.refuse.Load(); r != nil && s.opts.now().Before(s.roomCheck) {
+	if r := s.refuse.Load(); r != nil {
 		s.refuseGroup(pushes, r)
 		return
 	}
@@ -117,7 +118,6 @@ func (s *Store) commit(pushes []*Push) {
 	case err == nil:
 		s.counters.commits.Add(1)
 		s.counters.commitNanos.Add(int64(time.Since(start)))
-		s.refuse.Store(nil)
 		s.finish(g)
 		return
 	case errors.Is(err, errNothing): // duplicates and refusals only: nothing to write

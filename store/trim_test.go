@@ -1,0 +1,176 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Under load, retention keeps up: the log stays near its bound, the file stops growing, readers see a chain without a hole
+// or are told that they are below the floor, and documents stay.
+func TestRetentionUnderLoad(t *testing.T) {
+	total := 60_000
+	if testing.Short() {
+		total = 24_000
+	}
+	for name, keep := range map[string]Retention{"count": {Count: 8000}, "bytes": {Bytes: 1 << 20}} {
+		t.Run(name, func(t *testing.T) {
+			o := quiet()
+			o.Retention = keep
+			o.TailBytes = 200 << 10
+			o.flush = flushPol{target: 1000, bound: 8000, events: 1000, entries: 1000}
+			s := openTest(t, filepath.Join(t.TempDir(), "a.tidemark"), o)
+			var wg sync.WaitGroup
+			stop := make(chan struct{})
+			wg.Go(func() { readUnderTrim(t, s, stop) })
+			var half int64
+			for i := 0; i < total; i += 200 {
+				ms := make([]Mutation, 200)
+				for j := range ms {
+					ms[j] = put(Stream(fmt.Sprintf("s/%d", j%20)), fmt.Sprint("k", (i+j)%500), fmt.Sprintf(`{"i":%d}`, i+j))
+				}
+				push(t, s, ms...)
+				if i == total/2 {
+					half = s.Stats().FileBytes
+				}
+			}
+			close(stop)
+			wg.Wait()
+			st := s.Stats()
+			if st.TrimmedEvents == 0 || st.Trims == 0 {
+				t.Fatal("nothing was trimmed")
+			}
+			slack := Seq(8000 + 2*trimEvents)
+			if keep.Count > 0 && st.Head-st.Floor > Seq(keep.Count)+slack {
+				t.Errorf("%d events kept, the retention is %d", st.Head-st.Floor, keep.Count)
+			}
+			if keep.Bytes > 0 && st.LogBytes > keep.Bytes+int64(slack)*120 {
+				t.Errorf("%d bytes kept, the retention is %d", st.LogBytes, keep.Bytes)
+			}
+			if st.FileBytes > half+half/2 {
+				t.Errorf("the file grew from %d to %d bytes in the second half", half, st.FileBytes)
+			}
+			if p, err := s.Documents(All, DocKey{}, 1<<30); err != nil || len(p.Docs) != 500 {
+				t.Errorf("%d documents, %v", len(p.Docs), err)
+			}
+		})
+	}
+}
+
+func readUnderTrim(t *testing.T, s *Store, stop chan struct{}) {
+	var after Seq
+	var resets, events int
+	for {
+		p, err := s.Read(All, after, PageLimit{Bytes: 20 << 10})
+		var gone *TrimmedError
+		switch {
+		case errors.As(err, &gone):
+			if gone.Floor <= after {
+				t.Errorf("reset at %d to floor %d", after, gone.Floor)
+				return
+			}
+			after, resets = gone.Floor, resets+1
+			continue
+		case err != nil:
+			t.Error(err)
+			return
+		}
+		for _, e := range p.Events {
+			if e.Seq != after+1 {
+				t.Errorf("event %d follows %d", e.Seq, after)
+				return
+			}
+			after, events = e.Seq, events+1
+		}
+		if p.More {
+			continue
+		}
+		select {
+		case <-stop:
+			if events == 0 {
+				t.Error("nothing was read")
+			}
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// Age is measured by the events' times; when the clock cannot be trusted, nothing goes, and the reason is told.
+func TestRetentionByAge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.tidemark")
+	o := quiet()
+	var mu sync.Mutex
+	now := time.Now()
+	o.now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	step := func(d time.Duration) { mu.Lock(); defer mu.Unlock(); now = now.Add(d) }
+	o.Retention = Retention{Age: time.Hour}
+	s := openTest(t, path, o)
+	tick := func() { // what the writer does when it is idle, now
+		if err := s.onWriter(t.Context(), func() error { s.idle(); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill(t, s, 300, func(int) Stream { return "old" })
+	step(2 * time.Hour)
+	fill(t, s, 300, func(int) Stream { return "new" })
+	tick()
+	if s.Floor() != 300 {
+		t.Fatalf("floor %d, want 300", s.Floor())
+	}
+	step(-3 * time.Hour)
+	fill(t, s, 10, func(int) Stream { return "back" })
+	tick()
+	if why := s.RetentionPaused(); why == "" {
+		t.Error("the clock is behind the newest event, and nobody is told")
+	}
+	evs := readAll(t, s, All, 300, PageLimit{})
+	for i := 1; i < len(evs); i++ {
+		if evs[i].At < evs[i-1].At {
+			t.Fatalf("time runs backwards at %d", evs[i].Seq)
+		}
+	}
+	step(3*time.Hour + 2*time.Hour)
+	tick()
+	if why := s.RetentionPaused(); why != "" {
+		t.Errorf("still paused: %s", why)
+	}
+	if s.Floor() != 610 {
+		t.Errorf("floor %d, want 610", s.Floor())
+	}
+}
+
+// A snapshot that is being read holds trimming up, for a bounded time.
+func TestTrimWaitsForSnapshots(t *testing.T) {
+	o := quiet()
+	var mu sync.Mutex
+	now := time.Now()
+	o.now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	s := openTest(t, filepath.Join(t.TempDir(), "a.tidemark"), o)
+	fill(t, s, 500, func(int) Stream { return "a" })
+	release := s.HoldTrim()
+	if err := s.Trim(t.Context(), 100); err != nil || s.Floor() != 0 {
+		t.Fatalf("floor %d, %v", s.Floor(), err)
+	}
+	release()
+	release()
+	if err := s.Trim(t.Context(), 100); err != nil || s.Floor() != 100 {
+		t.Fatalf("floor %d, %v", s.Floor(), err)
+	}
+	defer s.HoldTrim()()
+	if err := s.Trim(t.Context(), 200); err != nil || s.Floor() != 100 {
+		t.Fatalf("floor %d, %v", s.Floor(), err)
+	}
+	mu.Lock()
+	now = now.Add(trimWait)
+	mu.Unlock()
+	if err := s.Trim(t.Context(), 200); err != nil || s.Floor() != 200 {
+		t.Fatalf("floor %d, %v", s.Floor(), err)
+	}
+	if s.Stats().TrimsHeld == 0 {
+		t.Error("trimming was never held")
+	}
+}
