@@ -146,12 +146,11 @@ const warmRecords = 4096
 func (s *Store) warmTail(c *bolt.Cursor) error {
 	var run []Event
 	bytes := 0
-	k, v := c.Seek(seqKey(s.ckpt.seq + 1))
-	if k == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
+	back := c.Prev
+	if k, _ := c.Seek(seqKey(s.ckpt.seq + 1)); k == nil {
+		back = c.Last
 	}
+	k, v := back()
 	for ; k != nil && len(run) < warmRecords && s.tail.bytes+bytes < s.tail.limit/2; k, v = c.Prev() {
 		var r record
 		if err := parseRecord(keySeq(k), v, &r); err != nil {

@@ -87,11 +87,11 @@ func (k DocKey) bytes() []byte {
 }
 
 func parseDocKey(b []byte) (DocKey, bool) {
-	i := bytes.IndexByte(b, 0)
-	if i < 0 {
+	before, after, ok := bytes.Cut(b, []byte{0})
+	if !ok {
 		return DocKey{}, false
 	}
-	return DocKey{Stream: Stream(b[:i]), Key: string(b[i+1:])}, true
+	return DocKey{Stream: Stream(before), Key: string(after)}, true
 }
 
 func (k DocKey) less(o DocKey) bool {

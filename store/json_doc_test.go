@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -111,9 +112,7 @@ func mergeReference(target, patch any) any {
 	}
 	out := map[string]any{}
 	if old, ok := target.(map[string]any); ok {
-		for name, v := range old {
-			out[name] = v
-		}
+		maps.Copy(out, old)
 	}
 	for name, v := range p {
 		if v == nil {

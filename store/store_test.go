@@ -150,7 +150,7 @@ func BenchmarkAppend(b *testing.B) {
 	for _, streams := range []int{1, 1000, 10000, 100000} {
 		b.Run(fmt.Sprintf("streams=%d", streams), func(b *testing.B) {
 			s := openTest(b, filepath.Join(b.TempDir(), "a.tidemark"), quiet())
-			data := []byte(fmt.Sprintf(`{"text":"%0200d"}`, 1))
+			data := fmt.Appendf(nil, `{"text":"%0200d"}`, 1)
 			names := make([]Stream, streams)
 			for i := range names {
 				names[i] = Stream(fmt.Sprintf("room/%d", i))

@@ -45,14 +45,6 @@ func (t *tail) dropTo(seq Seq) {
 	t.runs = t.runs[n:]
 }
 
-// first is the oldest seq held; 0: the tail is empty.
-func (t *tail) first() Seq {
-	if len(t.runs) == 0 {
-		return 0
-	}
-	return t.runs[0].first()
-}
-
 // view returns the runs as they are now, for reading without the lock.
 func (t *tail) view() tailView { return tailView{runs: t.runs} }
 
