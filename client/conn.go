@@ -25,6 +25,9 @@ const helloWait = 5 * time.Second
 // errSilent means that the server said nothing for too long.
 var errSilent = errors.New("client: the server is silent")
 
+// places holds the undecoded events of one frame, so that an idle connection keeps none.
+var places = sync.Pool{New: func() any { return new([]store.Event) }}
+
 // conn is one connection. Its reader is the goroutine of Client.run; a second goroutine writes.
 type conn struct {
 	c      *Client
@@ -40,6 +43,7 @@ type conn struct {
 	progress       bool
 	reconnectAfter time.Duration
 	done           []*entry
+	places         *[]store.Event // of the raw frame in hand; nil: none
 
 	// Client.mu guards these.
 	control  []wire.Message
@@ -142,14 +146,37 @@ func (k *conn) read() error {
 			return k.readError(err)
 		}
 		k.c.stats.read.Add(uint64(len(text)))
-		m, err := wire.DecodeServer(text)
+		m, err := k.decode(text)
 		if err != nil {
 			return fmt.Errorf("client: from the server: %w", err)
 		}
-		if err := k.take(m); err != nil {
+		err = k.take(m)
+		if k.places != nil {
+			places.Put(k.places)
+			k.places = nil
+		}
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// decode reads one message; of events for a raw subscription only their places.
+func (k *conn) decode(text []byte) (wire.Message, error) {
+	scan, ok := wire.ScanEvents(text)
+	if !ok {
+		return wire.DecodeServer(text)
+	}
+	if s := k.subscription(scan.Sub); s == nil || !s.raw {
+		return wire.DecodeServer(text)
+	}
+	k.places = places.Get().(*[]store.Event)
+	evs := (*k.places)[:0]
+	for e := (wire.RawEvent{}); scan.Next(&e); {
+		evs = append(evs, store.Event{Seq: e.Seq, Prev: e.Prev, Stream: e.Stream, Data: e.JSON})
+	}
+	*k.places = evs
+	return &wire.Events{Sub: scan.Sub, Events: evs}, scan.Err()
 }
 
 // readError prefers the writer's reason for closing the connection.

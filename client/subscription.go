@@ -12,6 +12,10 @@ type Spec struct {
 	Filter store.Filter
 	Since  *store.Cursor // where to go on, as an Update gave it; nil: From says where to begin
 	From   From
+
+	// Raw leaves the events undecoded: of each only Seq, Prev and Stream are set, and Data is its whole JSON text as the
+	// protocol writes it. For programs that pass events on, or only count them.
+	Raw bool
 }
 
 // Kind tells what an Update brings.
@@ -64,6 +68,7 @@ type Subscription struct {
 
 	// The goroutine that reads the connection owns these, while the server knows the number.
 	feed   feed
+	raw    bool
 	update Update
 	futile int          // repairs of a gap since the last unbroken frame
 	queue  *updateQueue // of an iterator; nil with a handler
@@ -79,7 +84,7 @@ type Subscription struct {
 // the goroutine that reads the connection: it must not block, nor wait for an answer from this Client; see Updates for a
 // form that may. Gaps are repaired, duplicates left out.
 func (c *Client) Subscribe(spec Spec, handler func(*Update)) (*Subscription, error) {
-	return c.subscribe(&Subscription{handler: handler, feed: newFeed(&spec)})
+	return c.subscribe(&Subscription{handler: handler, feed: newFeed(&spec), raw: spec.Raw})
 }
 
 func (c *Client) subscribe(s *Subscription) (*Subscription, error) {
@@ -174,7 +179,7 @@ func (s *Subscription) emit(u Update) {
 // the subscription is paused at the server, and goes on from its cursor when it has caught up.
 func (c *Client) Updates(ctx context.Context, spec Spec) func(yield func(*Update, error) bool) {
 	return func(yield func(*Update, error) bool) {
-		s, err := c.subscribe(&Subscription{feed: newFeed(&spec), queue: newUpdateQueue(c.o.BufferBytes)})
+		s, err := c.subscribe(&Subscription{feed: newFeed(&spec), raw: spec.Raw, queue: newUpdateQueue(c.o.BufferBytes)})
 		if err != nil {
 			yield(nil, err)
 			return
