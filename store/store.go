@@ -49,7 +49,6 @@ type Store struct {
 	logBytes int64
 	watchers []func(Commit)
 	holds    int       // snapshots being read: trimming waits for them
-	copies   int       // backups under way: trimming waits until they end
 	heldAt   time.Time // since when trimming has been waiting
 
 	ids *idIndex // guards itself
