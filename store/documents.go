@@ -64,6 +64,7 @@ func (s *Store) docStates(f Filter, after DocKey, limit int, pick func(*bolt.Tx,
 				return nil
 			}
 			steps++
+			page.Through = at
 			d, ok, err := pick(tx, at, st)
 			if err != nil {
 				return err

@@ -196,9 +196,10 @@ type DocKey struct {
 
 // DocPage is a run of documents of one filter in the order of DocKey. Keys without a document are not listed.
 type DocPage struct {
-	Docs []Doc
-	More bool
-	Head Seq // the log's published head when the page was read
+	Docs    []Doc
+	Through DocKey // where the next page begins: the last key looked at, with or without a document
+	More    bool   // a page may be empty and still have More
+	Head    Seq    // the log's published head when the page was read
 }
 
 // StreamInfo describes one stream that was ever written to.
