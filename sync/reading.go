@@ -1,0 +1,181 @@
+package sync
+
+import "tidemark/store"
+
+// runCap bounds the room that a run gets for growing, so that a topic with one event a minute stays small.
+const runCap = 64 << 10
+
+// runOverhead is what a run costs beside its bytes.
+const runOverhead = 256
+
+// reader fetches pages of topics for sessions: out of the runs that are there, else from the log, once for all who wish for
+// the same.
+type reader struct {
+	log    Reader
+	enc    Encoder
+	cache  *cache
+	budget *Budget
+	slots  chan struct{} // a token per read of the log that may run at once
+	stats  *counters
+}
+
+// fetch fills b with what follows a cursor, up to about limit bytes, and pins it. b.through is the cursor to go on from;
+// when it is not above after, there is nothing more.
+func (r *reader) fetch(b *batch, t *topic, after store.Seq, limit int) error {
+	p := &t.pages
+	for {
+		p.mu.Lock()
+		if p.gather(b, after, limit) {
+			r.budget.charge(b.pinned())
+			p.mu.Unlock()
+			r.stats.sharedPages.Add(1)
+			return nil
+		}
+		key := p.flightKey(after)
+		f := p.flights[key]
+		if f == nil {
+			f = &flight{done: make(chan struct{}), after: after}
+			if p.flights == nil {
+				p.flights = make(map[store.Seq]*flight)
+			}
+			p.flights[key] = f
+			last := p.newest()
+			p.mu.Unlock()
+			return r.fly(b, t, key, f, last, limit)
+		}
+		p.mu.Unlock()
+		<-f.done
+		if f.empty && f.after <= after {
+			b.through = max(after, f.through)
+			return nil
+		}
+	}
+}
+
+func (p *pages) flightKey(after store.Seq) store.Seq {
+	if last := p.newest(); last == nil || after >= last.through {
+		return edge
+	}
+	return after
+}
+
+// fly reads the log, encodes what it found and makes it a run, or the continuation of the newest one.
+func (r *reader) fly(b *batch, t *topic, key store.Seq, f *flight, last *run, limit int) error {
+	defer func() { // also when the log panics, or everybody behind would wait for ever
+		t.pages.mu.Lock()
+		delete(t.pages.flights, key)
+		if len(t.pages.flights) == 0 {
+			t.pages.flights = nil
+		}
+		t.pages.mu.Unlock()
+		close(f.done)
+	}()
+	r.slots <- struct{}{}
+	page, err := r.log.Read(t.filter, f.after, store.PageLimit{Bytes: limit})
+	<-r.slots
+	if err != nil {
+		return err
+	}
+	r.stats.logPages.Add(1)
+	f.through = page.Through
+	if len(page.Events) == 0 && !page.More {
+		f.empty = true
+		b.through = max(f.after, page.Through)
+		return nil
+	}
+	if key != edge || last == nil || !continues(t.filter, last, f.after, page.Events) {
+		last = nil
+	}
+	r.land(b, t, r.encode(t, f.after, &page, last), limit)
+	return nil
+}
+
+// continues reports whether nothing of the filter lies between the end of a run and where a page begins.
+func continues(f store.Filter, last *run, after store.Seq, events []store.Event) bool {
+	if last.through == after {
+		return true
+	}
+	return !f.Wide() && len(events) > 0 && last.through < after && events[0].Prev <= last.through
+}
+
+// landing is a page that was read and encoded, and the run that its text was appended to, if there was room.
+type landing struct {
+	after store.Seq
+	run   *run // nil: a run of its own
+	start int  // where the page's text begins in bytes
+	bytes []byte
+	marks []mark
+	until store.Seq
+}
+
+func (r *reader) encode(t *topic, after store.Seq, page *store.Page, last *run) landing {
+	need := 0
+	for i := range page.Events {
+		need += textSize(&page.Events[i])
+	}
+	l := landing{after: after, until: page.Through, marks: make([]mark, 0, len(page.Events))}
+	if last != nil && len(last.bytes) > 0 && cap(last.bytes)-len(last.bytes) > need {
+		l.run, l.bytes, l.start = last, last.bytes, len(last.bytes)+len(comma)
+	} else {
+		l.bytes = make([]byte, 0, max(need, growth(last)))
+	}
+	for i := range page.Events {
+		if len(l.bytes) > 0 {
+			l.bytes = append(l.bytes, ',')
+		}
+		ev := &page.Events[i]
+		l.bytes = r.enc.AppendEvent(l.bytes, ev, t.filter.Wide())
+		more := ev.Flags.Has(store.FlagMore) && i < len(page.Events)-1 // a page never ends inside a push
+		l.marks = append(l.marks, mark{seq: ev.Seq, end: uint32(len(l.bytes)), more: more})
+	}
+	if l.run != nil && cap(l.bytes) != cap(l.run.bytes) { // it did not fit after all, and moved
+		l.part()
+	}
+	return l
+}
+
+// textSize is about what an event takes on the wire.
+func textSize(ev *store.Event) int {
+	return 190 + len(ev.Stream) + len(ev.Type) + len(ev.Key) + len(ev.By) + len(ev.Data)
+}
+
+// growth is the room for a run that follows another: busy topics get more.
+func growth(last *run) int {
+	if last == nil {
+		return 0
+	}
+	return min(2*cap(last.bytes), runCap)
+}
+
+// part makes the page a run of its own.
+func (l *landing) part() {
+	l.bytes = append([]byte(nil), l.bytes[l.start:]...)
+	for i := range l.marks {
+		l.marks[i].end -= uint32(l.start)
+	}
+	l.run, l.start = nil, 0
+}
+
+// land publishes a page to the others, fills b from it and keeps it in the cache.
+func (r *reader) land(b *batch, t *topic, l landing, limit int) {
+	p := &t.pages
+	p.mu.Lock()
+	if l.run != nil && p.newest() != l.run { // it left the cache meanwhile
+		l.part()
+	}
+	var fresh *run
+	if l.run != nil {
+		l.run.bytes, l.run.through = l.bytes, l.until
+		l.run.marks = append(l.run.marks, l.marks...)
+	} else {
+		fresh = &run{pages: p, after: l.after, through: l.until, bytes: l.bytes, marks: l.marks}
+		fresh.size = int64(cap(l.bytes)) + runOverhead
+		p.insert(fresh)
+	}
+	p.gather(b, l.after, limit)
+	r.budget.charge(b.pinned())
+	p.mu.Unlock()
+	if fresh != nil {
+		r.cache.add(fresh)
+	}
+}
