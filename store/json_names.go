@@ -65,7 +65,7 @@ func plainEscape(b byte) byte {
 func hexRune(s []byte, i int) rune {
 	var r rune
 	for _, b := range s[min(i, len(s)):min(i+4, len(s))] {
-		r = r<<4 | rune(hexDigit(b|0x20)&15)
+		r = r<<4 | rune(hexDigits[b|0x20]&15)
 	}
 	return r
 }

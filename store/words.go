@@ -46,30 +46,30 @@ func parseID[T ~string | ~[]byte](s T) (id ID, ok bool) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return ID{}, false
 	}
-	j := 0
+	j, bad := 0, byte(0)
 	for i := 0; i < 36; i += 2 {
 		if s[i] == '-' {
 			i++
 		}
-		hi, lo := hexDigit(s[i]), hexDigit(s[i+1])
-		if hi|lo > 15 {
-			return ID{}, false
-		}
+		hi, lo := hexDigits[s[i]], hexDigits[s[i+1]]
 		id[j] = hi<<4 | lo
+		bad |= hi | lo
 		j++
 	}
-	return id, true
+	return id, bad < 16
 }
 
-func hexDigit(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
+// hexDigits is the value of each lower-case hexadecimal digit, 255 for every other byte. A table, because a branch per
+// random digit costs more than all the rest.
+var hexDigits = func() (t [256]byte) {
+	for c := range t {
+		t[c] = 255
 	}
-	return 255
-}
+	for i, c := range "0123456789abcdef" {
+		t[c] = byte(i)
+	}
+	return t
+}()
 
 // IsZero reports whether the id is absent.
 func (id ID) IsZero() bool { return id == ID{} }

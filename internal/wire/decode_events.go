@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/base64"
+	"math"
 
 	"tidemark/store"
 )
@@ -106,12 +107,14 @@ func (s *scanner) base64() []byte {
 	return b
 }
 
-// EventScan walks over an events frame without decoding more of each event than its place in the chain.
+// EventScan walks over an events frame without decoding more of each event than its place in the chain. It checks no more
+// than it needs: what it hands out was written by a server, and is checked when it is decoded.
 type EventScan struct {
 	Sub    uint64
 	s      scanner
 	n      int
 	stream store.Stream
+	wide   bool // the first event named its stream
 	err    error
 }
 
@@ -158,25 +161,71 @@ func (x *EventScan) Next(e *RawEvent) bool {
 	return true
 }
 
-// place reads an event's members, of which only three matter.
+// place reads those members of an event that matter. Servers write them first, so the rest can mostly be jumped over; the
+// first event of the frame is read to its end, and tells whether there is a stream to look for.
 func (x *EventScan) place(e *RawEvent) {
-	s := &x.s
-	for f := (fields{}); s.next(&f); {
+	s, left := &x.s, x.members()
+	for f := (fields{}); left > 0 && s.next(&f); left-- {
 		switch string(f.name) {
 		case "seq":
 			e.Seq = s.seq("seq")
 		case "prev":
 			e.Prev = s.seq("prev")
 		case "stream":
-			x.stream = s.streamOf(x.stream)
+			x.stream, x.wide = s.streamOf(x.stream), true
 			e.Stream = x.stream
 		default:
 			s.skip()
+			left++
 		}
+	}
+	if left == 0 {
+		s.leave()
 	}
 	if e.Seq == 0 {
 		s.wrong("an event has no seq")
 	}
+}
+
+// members is how many members of an event are worth reading.
+func (x *EventScan) members() int {
+	switch {
+	case x.n == 1:
+		return math.MaxInt
+	case x.wide:
+		return 3
+	}
+	return 2
+}
+
+// leave jumps behind the bracket that closes the current object, looking only for brackets and strings.
+func (s *scanner) leave() {
+	src, depth := s.src, 1
+	for i := s.pos; i < len(src); i++ {
+		switch src[i] {
+		case '"':
+			i = stringEnd(src, i+1)
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				s.pos = i + 1
+				return
+			}
+		}
+	}
+	s.fail()
+}
+
+// stringEnd returns the index of the quote that closes the string whose text begins at i.
+func stringEnd(src []byte, i int) int {
+	for i = skipSafe(src, i); i < len(src) && src[i] != '"'; i = skipSafe(src, i) {
+		if src[i] == '\\' {
+			i++
+		}
+		i++
+	}
+	return i
 }
 
 func (x *EventScan) end() {

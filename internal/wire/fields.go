@@ -5,7 +5,7 @@ type fields struct {
 	name  []byte // of the current member, without escapes
 	n     int
 	seen  uint32 // the known names that have come, one bit each
-	extra nameSet
+	extra *nameSet
 }
 
 // next moves to the next member's value. The first call is made with pos behind the opening bracket.
@@ -47,6 +47,9 @@ func (s *scanner) once(f *fields, bit uint32) {
 
 // unknown ignores a member that this version does not know.
 func (s *scanner) unknown(f *fields) {
+	if f.extra == nil {
+		f.extra = &nameSet{}
+	}
 	if !f.extra.add(f.name) {
 		s.wrong("a field comes twice: " + clip(string(f.name), 40))
 	}

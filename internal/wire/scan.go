@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"unicode/utf8"
 
 	"tidemark/store"
@@ -57,11 +58,7 @@ func (s *scanner) atEnd() bool {
 // stringToken reads the string that begins at pos and returns what stands between its quotes, escapes included.
 func (s *scanner) stringToken() (raw []byte, escaped bool) {
 	src, start := s.src, s.pos+1
-	for i := start; i < len(src); {
-		if safe[src[i]] {
-			i = skipSafe(src, i+1)
-			continue
-		}
+	for i := skipSafe(src, start); i < len(src); i = skipSafe(src, i) {
 		switch c := src[i]; {
 		case c == '"':
 			s.pos = i + 1
@@ -91,8 +88,10 @@ func skipSafe(src []byte, i int) int {
 	for i+8 <= len(src) {
 		w := binary.LittleEndian.Uint64(src[i:])
 		quote, slash := w^(ones*'"'), w^(ones*'\\')
-		if (w|(w-ones*' ')|(quote-ones)|(slash-ones))&high != 0 {
-			break
+		// A high bit for every byte that is beyond ASCII, below ' ', a quote or a backslash. Borrows can only add bits above
+		// the lowest true one.
+		if hit := (w | (w - ones*' ') | (quote - ones) | (slash - ones)) & high; hit != 0 {
+			return i + bits.TrailingZeros64(hit)/8
 		}
 		i += 8
 	}

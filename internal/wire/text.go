@@ -26,7 +26,7 @@ func unescape(dst, raw []byte) (text []byte, lone bool) {
 			i += 6
 		}
 		if isHigh(r) || isLow(r) {
-			dst = append(dst, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f|0x80, 0x80|byte(r)&0x3f)
+			dst = append(dst, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f, 0x80|byte(r)&0x3f)
 			lone = true
 			continue
 		}
