@@ -57,11 +57,12 @@ func (f *feed) request(sub uint64) wire.Subscribe {
 func (f *feed) subscribed(m *wire.Subscribed, log store.ID) {
 	f.log = log
 	if !f.placed || !f.begun {
-		f.chain.begin(m.Since)
+		at := place{seq: m.Since}
+		if f.placed && f.cursor.Seq == m.Since {
+			at.id = f.cursor.Mark
+		}
+		f.chain.begin(at)
 		f.begun = true
-	}
-	if !f.placed && f.from != FromSnapshot {
-		f.move(store.Cursor{Seq: m.Since})
 	}
 }
 
@@ -70,9 +71,9 @@ func (f *feed) reset(m *wire.Reset) {
 	f.stats.Resets++
 	f.log, f.live, f.first, f.partial, f.upto = m.Log, false, true, false, 0
 	f.cursor, f.placed = store.Cursor{}, false
-	f.chain.begin(m.Head)
+	f.chain.begin(place{seq: m.Head})
 	if f.from == FromStart {
-		f.chain.begin(m.Floor)
+		f.chain.begin(place{seq: m.Floor})
 		f.move(store.Cursor{Seq: m.Floor})
 	}
 }
@@ -82,7 +83,7 @@ func (f *feed) snapshot(m *wire.Snapshot) (first bool) {
 	first, f.first = f.first, m.Done
 	f.partial, f.upto = true, store.MaxSeq
 	if m.Done {
-		f.chain.begin(m.Seq)
+		f.chain.begin(place{m.Seq, m.Mark})
 		f.upto = m.Upto
 		f.reach(store.Cursor{Seq: m.Seq, Mark: m.Mark})
 	}
@@ -99,7 +100,8 @@ func (f *feed) events(evs []store.Event) (fresh []store.Event, broken bool) {
 			f.stats.Duplicates++
 		case linkBroken:
 			f.stats.Gaps++
-			f.cursor = store.Cursor{Seq: f.chain.resume(evs[i].Stream), Log: f.log}
+			at := f.chain.resume(evs[i].Stream)
+			f.cursor = store.Cursor{Seq: at.seq, Mark: at.id, Log: f.log}
 			return fresh, true
 		case linkNext:
 			if len(fresh) != i {
@@ -136,9 +138,9 @@ func (f *feed) reach(c store.Cursor) {
 	f.move(c)
 }
 
-// move places the cursor, forward only. A mark that is known stays known.
+// move places the cursor, forward only.
 func (f *feed) move(c store.Cursor) {
-	if f.placed && (c.Seq < f.cursor.Seq || (c.Seq == f.cursor.Seq && c.Mark.IsZero())) {
+	if f.placed && c.Seq <= f.cursor.Seq {
 		return
 	}
 	c.Log = f.log
