@@ -20,12 +20,12 @@ type Ack struct {
 	Results   []Result
 }
 
-// maxMessage bounds the text of an error, and maxResult a result without a document: both let AppendAck know before it
-// writes a document whether what follows still fits.
+// maxMessage bounds the text of an error, and with it what a result needs at most: so AppendAck knows before it writes a
+// document whether what follows still fits.
 const (
-	maxMessage = 200
-	maxResult  = 1600 // every byte of the message escaped as \u00xx, and the fields
-	typResult  = 140
+	maxMessage  = 200
+	maxRefused  = 6*maxMessage + 200 // every byte of the message escaped as \u00xx, and the fields
+	maxAccepted = 140
 )
 
 // Append implements Message.
@@ -62,35 +62,34 @@ func appendAckHead(dst []byte, ref Ref, stream store.Stream, hasStream bool) []b
 // appendVerdicts appends the results of a push, comma-separated; what it appends ends before the given end of dst where
 // leaving out documents can bring that about.
 func appendVerdicts(dst []byte, p *store.Push, end int) []byte {
+	rest := len("]}") // an upper bound of what is still to come, documents aside
+	for i := range p.Verdicts {
+		rest += resultSize(&p.Verdicts[i])
+	}
 	for i := range p.Verdicts {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		v := &p.Verdicts[i]
-		if v.Refusal == nil {
-			dst = appendResult(dst, p.Mutations[i].ID, v, nil)
-			continue
-		}
-		e := FromRefusal(v.Refusal)
-		if e.Data != nil && len(dst)+len(e.Data)+restSize(p.Verdicts[i:]) > end {
-			e.Data = nil
+		var e *Error
+		if v.Refusal != nil {
+			e = FromRefusal(v.Refusal)
+			if len(dst)+len(e.Data)+rest > end {
+				e.Data = nil
+			}
 		}
 		dst = appendResult(dst, p.Mutations[i].ID, v, e)
+		rest -= resultSize(v)
 	}
 	return dst
 }
 
-// restSize is an upper bound of what the results of vs need without documents.
-func restSize(vs []store.Verdict) int {
-	n := len("]}")
-	for i := range vs {
-		if vs[i].Refusal != nil {
-			n += maxResult
-		} else {
-			n += typResult
-		}
+// resultSize is an upper bound of what a result needs, its document aside.
+func resultSize(v *store.Verdict) int {
+	if v.Refusal != nil {
+		return maxRefused
 	}
-	return n
+	return maxAccepted
 }
 
 func appendResult(dst []byte, id store.ID, v *store.Verdict, e *Error) []byte {

@@ -73,3 +73,13 @@ func decodeLines(body []byte, o BodyOptions) (*Push, bool, *Error) {
 	}
 	return finishBody(&last, &l, p)
 }
+
+// DecodeData reads a body that is one JSON value, and returns it without white space between tokens.
+func DecodeData(body []byte, limit int) ([]byte, *Error) {
+	s := scanner{src: body, code: store.CodeBadMessage}
+	data := s.data(&arena{}, limit)
+	if e := s.finish("", 0); e != nil {
+		return nil, e
+	}
+	return data, nil
+}

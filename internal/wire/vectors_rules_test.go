@@ -22,7 +22,6 @@ type modelSub struct {
 	docs   map[string]modelDoc // nil: not shown
 	fresh  map[string]modelDoc // of a snapshot that is not complete yet
 	upto   *store.Seq          // of that snapshot, once known
-	seq    store.Cursor        // of that snapshot
 
 	applied     []store.Seq
 	resubscribe *store.Seq
