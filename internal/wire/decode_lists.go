@@ -81,8 +81,6 @@ func (m *Ack) read(s *scanner, name []byte) bool {
 	return true
 }
 
-func (m *Ack) check(*scanner) {}
-
 func readResults(s *scanner) []Result {
 	if !s.array("results") {
 		return nil
@@ -211,5 +209,3 @@ func (m *Member) read(s *scanner, name []byte) bool {
 	}
 	return true
 }
-
-func (m *Member) check(*scanner) {}

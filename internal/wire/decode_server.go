@@ -64,9 +64,13 @@ func newMessage(typ string) Message {
 }
 
 // reader is something that knows its members. read reads the value of one of them, and reports false, having read nothing,
-// when the name is not known. check is called at the end.
+// when the name is not known.
 type reader interface {
 	read(s *scanner, name []byte) bool
+}
+
+// checker is a reader that cannot do without some of its members.
+type checker interface {
 	check(s *scanner)
 }
 
@@ -77,7 +81,9 @@ func readMembers(s *scanner, r reader) {
 			s.skip()
 		}
 	}
-	r.check(s)
+	if c, ok := r.(checker); ok {
+		c.check(s)
+	}
 }
 
 // readObject reads the object at the current value.
@@ -130,7 +136,6 @@ func (s *scanner) needSub(sub uint64) {
 }
 
 func (m *Unknown) read(*scanner, []byte) bool { return false }
-func (m *Unknown) check(*scanner)             {}
 
 func (m *Welcome) read(s *scanner, name []byte) bool {
 	switch string(name) {
@@ -181,8 +186,6 @@ func (l *Limits) read(s *scanner, name []byte) bool {
 	*field = int(s.integer("a limit"))
 	return true
 }
-
-func (l *Limits) check(*scanner) {}
 
 func (m *Subscribed) read(s *scanner, name []byte) bool {
 	switch string(name) {
@@ -272,8 +275,6 @@ func (m *Pong) read(s *scanner, name []byte) bool {
 	return true
 }
 
-func (m *Pong) check(*scanner) {}
-
 func (m *Authenticated) read(s *scanner, name []byte) bool {
 	switch string(name) {
 	case "ref":
@@ -288,8 +289,6 @@ func (m *Authenticated) read(s *scanner, name []byte) bool {
 	return true
 }
 
-func (m *Authenticated) check(*scanner) {}
-
 func (m *Goodbye) read(s *scanner, name []byte) bool {
 	switch string(name) {
 	case "reason":
@@ -301,5 +300,3 @@ func (m *Goodbye) read(s *scanner, name []byte) bool {
 	}
 	return true
 }
-
-func (m *Goodbye) check(*scanner) {}

@@ -48,7 +48,9 @@ func (d *Decoder) Decode(frame []byte) (Message, *Error) {
 	return d.unknown(&s)
 }
 
-func notJSON() *Error { return errorf(store.CodeBadMessage, "this is not JSON of the form that is expected") }
+func notJSON() *Error {
+	return errorf(store.CodeBadMessage, "this is not JSON of the form that is expected")
+}
 
 // messageType finds the type of the message, wherever it stands, and leaves pos at the start.
 func (s *scanner) messageType() (typ []byte, found bool) {

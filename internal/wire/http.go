@@ -34,8 +34,6 @@ func (r *Results) read(s *scanner, name []byte) bool {
 	return true
 }
 
-func (r *Results) check(*scanner) {}
-
 // EventsPage is the answer to a read of events. Seq is the cursor to go on from.
 type EventsPage struct {
 	Wide   bool
@@ -77,8 +75,6 @@ func (p *EventsPage) read(s *scanner, name []byte) bool {
 	return true
 }
 
-func (p *EventsPage) check(*scanner) {}
-
 // AppendDocsOpen begins the answer to a read of all documents; AppendDocs follows as often as needed, with commas between,
 // and AppendDocsClose ends it. So a snapshot of any size is written page by page.
 func AppendDocsOpen(dst []byte, seq store.Seq) []byte {
@@ -118,8 +114,6 @@ func (p *DocsPage) read(s *scanner, name []byte) bool {
 	}
 	return true
 }
-
-func (p *DocsPage) check(*scanner) {}
 
 // DecodeDoc reads one document. Its Data shares memory with text.
 func DecodeDoc(text []byte) (store.Doc, error) {
@@ -165,8 +159,6 @@ func (l *streamList) read(s *scanner, name []byte) bool {
 	return true
 }
 
-func (l *streamList) check(*scanner) {}
-
 type streamInfo store.StreamInfo
 
 func (i *streamInfo) read(s *scanner, name []byte) bool {
@@ -182,8 +174,6 @@ func (i *streamInfo) read(s *scanner, name []byte) bool {
 	}
 	return true
 }
-
-func (i *streamInfo) check(*scanner) {}
 
 // AppendErrorBody appends the body of an HTTP answer that is an error; Status is its status.
 func AppendErrorBody(dst []byte, e *Error) []byte {
@@ -209,8 +199,6 @@ func (b *errorBody) read(s *scanner, name []byte) bool {
 	readObject(s, "error", &b.Error)
 	return true
 }
-
-func (b *errorBody) check(*scanner) {}
 
 // decode reads a text that is one object.
 func decode(text []byte, r reader) error {
