@@ -1,0 +1,387 @@
+//go:build linux
+
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The power-loss test: a store in a process of its own writes to a folder in user space (FUSE) that records every operation in
+// the order in which it happened, acknowledgements included. Then, after each operation, every state is made in which
+// a disk may be found when the power came back; the store opens each of them, and what it has is compared with everything that it
+// ever acknowledged or delivered.
+
+// TestPowerLoss covers all kinds of work: creation, groups, flushes, trims, merges of id runs, backups.
+func TestPowerLoss(t *testing.T) {
+	specs := []plSpec{
+		{Seed: 1, Count: 420, Random: true, Trim: 9, Keep: 60, Close: true},
+		{Seed: 2, Count: 420},
+		{Seed: 3, Count: 420, Random: true},
+		{Seed: 4, Count: 420, Trim: 5, Keep: 10},
+		{Seed: 5, Count: 420, Trim: 20, Keep: 200, Close: true},
+		{Seed: 6, Count: 420, Random: true, Trim: 7, Keep: 100},
+	}
+	again := 8
+	if testing.Short() {
+		specs = []plSpec{{Seed: 1, Count: 150, Random: true, Trim: 9, Keep: 60, Close: true, Every: 10}}
+		again = 1
+	}
+	var recs []*plRecording
+	var done [3]int
+	for _, spec := range specs {
+		rec := plRecord(t, spec)
+		recs = append(recs, rec)
+		for i, n := range rec.did() {
+			done[i] += n
+		}
+		for _, img := range rec.sample(t, again) {
+			recs = append(recs, img.record(t, plSpec{Seed: spec.Seed + 100, Count: 25, Random: spec.Random, Close: true}))
+		}
+	}
+	images := plMustBeGood(t, recs)
+	t.Logf("%d images of %d recordings, with %d flushes, %d merges of id runs, %d trims", images, len(recs), done[0], done[1], done[2])
+	if want := 100_000; !testing.Short() && images < want {
+		t.Errorf("%d images are fewer than %d", images, want)
+	}
+	if slices.Contains(done[:], 0) {
+		t.Error("a kind of work was not done at all")
+	}
+}
+
+// TestPowerLossSyncFails lets every sync of a short run fail, one by one: what was to be synced is lost, or kept for later. The
+// store must stop at once, and start again, whatever the page cache shows of what the disk does not have.
+func TestPowerLossSyncFails(t *testing.T) {
+	spec, next := plSpec{Seed: 11, Count: 30, Random: true, Trim: 4, Keep: 10, Close: true}, plSpec{Seed: 12, Count: 10, Close: true}
+	w := newWorld(nil, nil)
+	if exit, out := w.run(t, spec); exit != 0 {
+		t.Fatal(exit, out)
+	}
+	step := 1
+	if testing.Short() {
+		step, spec.Every = 14, 10
+	}
+	var recs []*plRecording
+	for n := 1; n <= w.syncs; n += step {
+		for _, lost := range []bool{true, false} {
+			recs = append(recs, plSyncFails(t, spec, next, n, lost)...)
+		}
+	}
+	images := plMustBeGood(t, recs)
+	t.Logf("%d syncs failed, %d images of %d recordings", w.syncs, images, len(recs))
+}
+
+// plSyncFails records a run whose n-th sync fails, and the next run on the same machine.
+func plSyncFails(t *testing.T, spec, next plSpec, n int, lost bool) []*plRecording {
+	w := newWorld(nil, nil)
+	w.failAt, w.lost = n, lost
+	exit, out := w.run(t, spec)
+	if exit != plExitFailed && exit != plExitOpen {
+		t.Fatalf("sync %d failed, and the store went on: exit code %d: %s", n, exit, out)
+	}
+	rec := &plRecording{Specs: []plSpec{spec}, Ops: w.ops}
+	rec.From = max(0, len(rec.Ops)-6)
+	return []*plRecording{rec, rec.restart(t, w, next)}
+}
+
+// restart records a new process on the machine of the recording: it sees what the page cache has.
+func (rec *plRecording) restart(t *testing.T, w *plWorld, next plSpec) *plRecording {
+	after := newWorld(w.view(), w.dir)
+	if exit, out := after.run(t, next); exit != 0 {
+		t.Fatalf("the start after a failed sync: exit code %d: %s", exit, out)
+	}
+	d := rec.disk()
+	for _, op := range rec.Ops {
+		d.step(op)
+	}
+	n := rec.next(len(rec.Ops), next)
+	n.Files, n.Dir = d.files, d.dir
+	n.Ops, n.From = slices.Concat(d.pending, d.dirPending, after.ops), len(d.pending)+len(d.dirPending)
+	return n
+}
+
+// TestPowerLossControls breaks one promise after the other. The test is worth something only if it finds out.
+func TestPowerLossControls(t *testing.T) {
+	short := plSpec{Seed: 21, Count: 60, Random: true, Trim: 9, Keep: 20}
+	promises := []string{"acknowledge before commit", "publish before commit", "no sync"}
+	if testing.Short() {
+		short.Count, promises = 15, promises[:1]
+	}
+	for _, name := range promises {
+		t.Run(name, func(t *testing.T) {
+			spec := short
+			spec.Control = name
+			plMustBeBad(t, []*plRecording{plRecord(t, spec)})
+		})
+	}
+	t.Run("no sync of the folder", func(t *testing.T) {
+		rec := plRecord(t, short)
+		rec.Ops = slices.DeleteFunc(rec.Ops, func(op plOp) bool { return op.Kind == plSyncDir })
+		plMustBeBad(t, []*plRecording{rec})
+	})
+	if testing.Short() {
+		return
+	}
+	t.Run("continue after an I/O error", func(t *testing.T) {
+		spec := short
+		spec.Control = "continue after an I/O error"
+		var recs []*plRecording
+		for n := 8; n < 40; n++ {
+			w := newWorld(nil, nil)
+			w.failAt, w.lost = n, true
+			w.run(t, spec)
+			recs = append(recs, &plRecording{Specs: []plSpec{spec}, Ops: w.ops})
+		}
+		plMustBeBad(t, recs)
+	})
+	t.Run("no rewriting of meta pages", func(t *testing.T) {
+		next := plSpec{Seed: 22, Count: 10, Control: "no rewriting of meta pages"}
+		var recs []*plRecording
+		for n := 8; n < 40; n++ {
+			recs = append(recs, plSyncFails(t, short, next, n, true)...)
+		}
+		plMustBeBad(t, recs)
+	})
+}
+
+// TestPowerLossBitFlips damages records of a file on disk: each is refused by its seq. Without the check of checksums, the
+// comparison finds out.
+func TestPowerLossBitFlips(t *testing.T) {
+	rec := plRecord(t, plSpec{Seed: 31, Count: 80, Close: true})
+	truth, err := newTruth(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := rec.disk()
+	for _, op := range rec.Ops {
+		d.step(op)
+		if op.Kind == plNote {
+			truth.hear(op.To)
+		}
+	}
+	file := d.files[d.dir[plName]]
+	for _, off := range []bool{false, true} {
+		o := rec.Specs[0].options()
+		o.TailBytes = 1 // nothing is read ahead at the start
+		o.faults.noCRC = off
+		silent := 0
+		for i := range 30 {
+			if plFlip(t, truth, o, file, i) {
+				silent++
+			}
+		}
+		if (silent > 0) != off {
+			t.Errorf("checksums off: %v; %d damaged records were read as good", off, silent)
+		}
+	}
+}
+
+// plFlip damages the data of an event and reports whether it reads as good, and wrong.
+func plFlip(t *testing.T, truth *plTruth, o Options, file []byte, i int) (silent bool) {
+	e := truth.events[i]
+	at := bytes.Index(file, fmt.Appendf(nil, `{"n":%d,`, i))
+	if at < 0 || e.Op == OpDelete {
+		return false
+	}
+	bad := slices.Clone(file)
+	for n := at; n >= 0 && n < len(bad); { // every copy of it: pages that were in use before have some, too
+		bad[n+5] ^= 1
+		next := bytes.Index(bad[n+1:], fmt.Appendf(nil, `{"n":%d,`, i))
+		if next < 0 {
+			break
+		}
+		n += 1 + next
+	}
+	path := filepath.Join(plDir(t), plName)
+	if err := os.WriteFile(path, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(path, o)
+	if err != nil {
+		return false
+	}
+	defer s.Close()
+	p, err := s.Read(All, e.Seq-1, PageLimit{Events: 1})
+	var corrupt *CorruptError
+	switch {
+	case errors.As(err, &corrupt):
+		if corrupt.Seq != e.Seq {
+			t.Errorf("damage to event %d is reported as one of %d", e.Seq, corrupt.Seq)
+		}
+		return false
+	case err != nil || len(p.Events) == 0:
+		t.Errorf("damage to event %d: %v, %d events", e.Seq, err, len(p.Events))
+		return false
+	}
+	return truth.sameEvent(&p.Events[0], &e) != nil
+}
+
+// plRecord runs a process on a new disk.
+func plRecord(t testing.TB, spec plSpec) *plRecording {
+	t.Helper()
+	w := newWorld(nil, nil)
+	exit, out := w.run(t, spec)
+	if exit != 0 {
+		t.Fatalf("%+v: exit code %d: %s", spec, exit, out)
+	}
+	return &plRecording{Specs: []plSpec{spec}, Ops: w.ops}
+}
+
+// did returns what the run has done: flushes, merges of id runs, trims.
+func (rec *plRecording) did() (n [3]int) {
+	for _, op := range rec.Ops {
+		if strings.HasPrefix(op.To, "did ") {
+			fmt.Sscanf(op.To, "did %d %d %d", &n[0], &n[1], &n[2])
+		}
+	}
+	return n
+}
+
+// next begins the recording of a process that comes after the first at operations of this one.
+func (rec *plRecording) next(at int, spec plSpec) *plRecording {
+	n := &plRecording{Specs: append(slices.Clone(rec.Specs), spec), Seen: slices.Clone(rec.Seen), Log: rec.Log}
+	for _, op := range rec.Ops[:at] {
+		n.Seen = append(n.Seen, plSeenIn(op.To)...)
+		if id, ok := strings.CutPrefix(op.To, "log "); ok {
+			n.Log, _ = ParseID(strings.TrimSpace(id))
+		}
+	}
+	return n
+}
+
+// plFound is a disk after the power came back.
+type plFound struct {
+	rec   *plRecording
+	at    int
+	files map[int][]byte
+	dir   map[string]int
+}
+
+// sample returns some of the images.
+func (rec *plRecording) sample(t testing.TB, want int) (out []plFound) {
+	total := 0
+	rec.each(func(int, *plDisk, plImage) { total++ }, func(string) {})
+	r, chosen := rand.New(rand.NewPCG(4, uint64(total))), map[int]bool{}
+	for len(chosen) < min(want, total) {
+		chosen[r.IntN(total)] = true
+	}
+	n := 0
+	rec.each(func(at int, d *plDisk, img plImage) {
+		if n++; chosen[n-1] {
+			f := plFound{rec: rec, at: at, files: map[int][]byte{}, dir: maps.Clone(img.dir)}
+			for _, file := range img.dir {
+				f.files[file] = d.content(nil, img, file)
+			}
+			out = append(out, f)
+		}
+	}, func(string) {})
+	return out
+}
+
+// record runs a process on the disk: its recovery is recorded, and can be cut as well.
+func (f *plFound) record(t testing.TB, spec plSpec) *plRecording {
+	t.Helper()
+	w := newWorld(f.files, f.dir)
+	exit, out := w.run(t, spec)
+	if exit != 0 {
+		t.Fatalf("the start after a power loss at operation %d: exit code %d: %s", f.at, exit, out)
+	}
+	n := f.rec.next(f.at+1, spec)
+	n.Files, n.Dir, n.Ops = f.files, f.dir, w.ops
+	return n
+}
+
+// plMustBeGood checks all images of some recordings and returns how many they were.
+func plMustBeGood(t *testing.T, recs []*plRecording) (images int) {
+	t.Helper()
+	for i, rep := range plCheckAll(t, recs) {
+		images += rep.Images
+		for _, what := range rep.First {
+			t.Errorf("recording %d (%+v): %s", i, recs[i].Specs, what)
+		}
+	}
+	return images
+}
+
+// plMustBeBad proves that the checks find something.
+func plMustBeBad(t *testing.T, recs []*plRecording) {
+	t.Helper()
+	images, bad, first := 0, 0, ""
+	for _, rec := range recs {
+		rec.Broken = true
+	}
+	for _, rep := range plCheckAll(t, recs) {
+		images, bad = images+rep.Images, bad+rep.Bad
+		if len(rep.First) > 0 && first == "" {
+			first = rep.First[0]
+		}
+	}
+	if bad == 0 {
+		t.Errorf("a store that breaks its promise passes all of %d images", images)
+	}
+	t.Logf("found after %d images: %.300s", images, first)
+}
+
+// plCheckAll looks at all images of some recordings, in a process for each processor: what a broken file may do to a process
+// must not end the test.
+func plCheckAll(t testing.TB, recs []*plRecording) []plReport {
+	t.Helper()
+	dir := plDir(t)
+	path := filepath.Join(dir, "recordings")
+	if err := saveRecordings(path, recs); err != nil {
+		t.Fatal(err)
+	}
+	parts := runtime.GOMAXPROCS(0)
+	parallel := make(chan []plReport, parts)
+	for part := range parts {
+		sub := filepath.Join(dir, fmt.Sprint(part))
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		go func() { parallel <- plCheckPart(path, sub, part, parts) }()
+	}
+	sum := make([]plReport, len(recs))
+	for range parts {
+		for i, rep := range <-parallel {
+			sum[i].Images += rep.Images
+			sum[i].Bad += rep.Bad
+			sum[i].First = append(sum[i].First, rep.First...)
+		}
+	}
+	return sum
+}
+
+func plCheckPart(recordings, dir string, part, parts int) (reports []plReport) {
+	var out, errs bytes.Buffer
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), plEnv+"=check", plEnv+"_REC="+recordings, plEnv+"_DIR="+dir, plEnv+fmt.Sprintf("_PART=%d/%d", part, parts))
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if e := json.Unmarshal(out.Bytes(), &reports); e != nil || err != nil {
+		reports = []plReport{{Bad: 1, First: []string{fmt.Sprintf("the process that checks died: %v: %.2000s", err, errs.String())}}}
+	}
+	return reports
+}
+
+// plDir is a folder in memory where there is one.
+func plDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "tidemark-powerloss-*")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func (r *plRunner) backup(int) {}
