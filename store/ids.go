@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -249,12 +248,12 @@ func idWords(id ID) (hi, lo uint64) {
 
 // idsBucket is where the view lives.
 func idsBucket(tx *bolt.Tx) (*bolt.Bucket, error) {
-	if b := tx.Bucket([]byte("ids")); b != nil {
+	if b := tx.Bucket(bucketIDs); b != nil {
 		return b, nil
 	}
 	return nil, corruptIDs("the bucket is missing")
 }
 
 func corruptIDs(format string, a ...any) error {
-	return fmt.Errorf("store: corrupt: ids: "+format, a...)
+	return corruptView("ids: "+format, a...)
 }

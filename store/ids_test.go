@@ -30,7 +30,7 @@ func newIDsFile(t testing.TB) *idsFile {
 	t.Cleanup(func() { db.Close() })
 	f := &idsFile{TB: t, db: db}
 	f.update(func(tx *bolt.Tx) error {
-		if _, err := tx.CreateBucket([]byte("ids")); err != nil {
+		if _, err := tx.CreateBucket(bucketIDs); err != nil {
 			return err
 		}
 		return createIDs(tx)
@@ -511,7 +511,7 @@ func TestIDsDamage(t *testing.T) {
 	if err := f.x.walk(f.db.View, func(idEntry) error { return nil }); err == nil {
 		t.Error("a missing chunk was not noticed")
 	}
-	f.update(func(tx *bolt.Tx) error { return tx.Bucket([]byte("ids")).DeleteBucket(runKey(run.id)) })
+	f.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketIDs).DeleteBucket(runKey(run.id)) })
 	err := f.db.View(func(tx *bolt.Tx) error { _, err := openIDs(tx); return err })
 	if err == nil {
 		t.Error("a missing run was not noticed")
@@ -541,7 +541,7 @@ func TestIDsDirectoryDamage(t *testing.T) {
 	f.x.add([]idEntry{m.v4()})
 	f.flush(1)
 	var dir []byte
-	f.update(func(tx *bolt.Tx) error { dir = slices.Clone(tx.Bucket([]byte("ids")).Get(idDirKey)); return nil })
+	f.update(func(tx *bolt.Tx) error { dir = slices.Clone(tx.Bucket(bucketIDs).Get(idDirKey)); return nil })
 	for i := range dir {
 		bad := slices.Clone(dir)
 		bad[i] ^= 0x10
