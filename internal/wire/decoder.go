@@ -308,23 +308,34 @@ func (d *Decoder) hello(s *scanner) (Message, *Error) {
 
 // helloSubs reads the subscriptions of a hello; what is wrong with one of them stays with it.
 func (d *Decoder) helloSubs(s *scanner, m *Hello) {
+	if len(s.src) > MaxHello {
+		s.skip()
+		return
+	}
 	if !s.array("subs") {
 		return
 	}
-	outer := *s
+	fault, badUTF := s.fault, s.badUTF
 	for n := 0; s.item(n); n++ {
-		s.fault, s.badUTF = nil, false
-		var sub Subscribe
-		if s.object("an entry of subs") {
-			d.subscription(s, &sub)
-		}
-		if s.badUTF {
-			s.fault = errorf(store.CodeBadMessage, "the subscription is not UTF-8")
-		}
-		if sub.Fault = s.fault; sub.Fault != nil {
-			sub.Fault.Ref, sub.Fault.Sub = sub.Ref, sub.Sub
+		sub := d.helloSub(s)
+		if n >= d.Limits.Subs && sub.Sub == 0 {
+			continue // so many entries that are not even named: nobody waits for the answers
 		}
 		m.Subs = append(m.Subs, sub)
 	}
-	s.fault, s.badUTF = outer.fault, outer.badUTF
+	s.fault, s.badUTF = fault, badUTF
+}
+
+func (d *Decoder) helloSub(s *scanner) (m Subscribe) {
+	s.fault, s.badUTF = nil, false
+	if s.object("an entry of subs") {
+		d.subscription(s, &m)
+	}
+	if s.badUTF {
+		s.fault = errorf(store.CodeBadMessage, "the subscription is not UTF-8")
+	}
+	if m.Fault = s.fault; m.Fault != nil {
+		m.Fault.Ref, m.Fault.Sub = m.Ref, m.Sub
+	}
+	return m
 }

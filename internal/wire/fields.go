@@ -50,13 +50,19 @@ func (s *scanner) unknown(f *fields) {
 	if f.extra == nil {
 		f.extra = &nameSet{}
 	}
-	if !f.extra.add(f.name) {
+	if f.extra.n < maxUnknown && !f.extra.add(f.name) {
 		s.wrong("a field comes twice: " + clip(string(f.name), 40))
+	} else if f.extra.n == maxUnknown {
+		s.wrong("there are too many unknown fields")
 	}
 	s.skip()
 }
 
-// nameSet is a small set of names that stays linear in time when it grows large.
+// maxUnknown is how many unknown fields an object may have: to remember them is the only thing in here that costs a
+// hostile sender less than it costs us.
+const maxUnknown = 256
+
+// nameSet is a small set of names.
 type nameSet struct {
 	few  [4][]byte
 	n    int
@@ -89,6 +95,7 @@ func (t *nameSet) addMany(name []byte) bool {
 		return false
 	}
 	t.many[string(name)] = struct{}{}
+	t.n++
 	return true
 }
 
