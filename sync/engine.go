@@ -67,6 +67,12 @@ func New(log Log, o Options) (*Engine, error) {
 // Budget returns what bounds the memory of frames on their way; the edge takes from it before it reads a large one.
 func (e *Engine) Budget() *Budget { return e.budget }
 
+// Limits and Heartbeat return what clients are told, with the defaults filled in: the edge holds them to it.
+func (e *Engine) Limits() Limits { return e.opts.Limits }
+
+// Heartbeat returns the time between two pings of the edge.
+func (e *Engine) Heartbeat() time.Duration { return e.opts.Heartbeat }
+
 // Head returns the log's head, as far as the engine has been told.
 func (e *Engine) Head() store.Seq { return store.Seq(e.head.Load()) }
 
