@@ -1,0 +1,236 @@
+package wsapi
+
+import (
+	"bufio"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/lxzan/gws"
+
+	"tidemark/internal/wire"
+	"tidemark/store"
+	eventsync "tidemark/sync"
+)
+
+// Server is the http.Handler of the WebSocket. Its methods may be called concurrently.
+type Server struct {
+	opts      Options
+	log       *slog.Logger
+	origins   originPolicy
+	limits    wire.Limits
+	heartbeat time.Duration
+	connect   func(wake func(), token string) session
+	budget    budget
+	plain     *gws.Upgrader // for clients that name no subprotocol
+	named     *gws.Upgrader
+	stats     counters
+	started   time.Time // where the clock begins
+
+	tick    time.Duration
+	swept   []*conn // the sweeper's own
+	stop    chan struct{}
+	sweeper sync.WaitGroup
+	work    sync.WaitGroup // the read and write goroutines
+
+	mu     sync.Mutex // guards what follows
+	conns  []*conn
+	coming int // handshakes under way
+	closed bool
+}
+
+// budget is what bounds the memory of frames on their way in: the engine's *Budget.
+type budget interface {
+	Acquire(ctx context.Context, n int) error
+	Release(n int)
+}
+
+// New makes a server for the clients of an engine, whose Encoder is NewEncoder's. It starts one goroutine, which ends with
+// Shutdown.
+func New(engine *eventsync.Engine, o Options) (*Server, error) {
+	connect := func(wake func(), token string) session { return engine.Connect(wake, token) }
+	return newServer(connect, engine.Budget(), wire.Limits(engine.Limits()), engine.Heartbeat(), o)
+}
+
+func newServer(connect func(func(), string) session, b budget, l wire.Limits, heartbeat time.Duration, o Options) (*Server, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	origins, err := newOriginPolicy(o.Origins)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opts: o, log: o.Logger, origins: origins, limits: l, heartbeat: heartbeat, connect: connect, budget: b,
+		started: time.Now(), stop: make(chan struct{})}
+	s.plain, s.named = s.upgrader(nil), s.upgrader([]string{wire.Subprotocol})
+	s.tick = min(heartbeat, o.HelloTimeout, o.MessageTimeout, 8*time.Second) / 8
+	s.sweeper.Add(1)
+	go s.sweep()
+	return s, nil
+}
+
+// upgrader makes gws's half of the handshake. gws is told of compression so that it answers the offer, but never sees a
+// compressed frame.
+func (s *Server) upgrader(protocols []string) *gws.Upgrader {
+	return gws.NewUpgrader(events{}, &gws.ServerOption{
+		ParallelGolimit:    1, // of a channel that is made in any case
+		ReadMaxPayloadSize: s.limits.Frame,
+		ReadBufferSize:     gwsBuffer,
+		SubProtocols:       protocols,
+		HandshakeTimeout:   s.opts.WriteTimeout,
+		NewSession:         func() gws.SessionStorage { return nil },
+		PermessageDeflate:  gws.PermessageDeflate{Enabled: s.opts.Compression, PoolSize: 1},
+		Logger:             gwsLogger{s.log},
+	})
+}
+
+// gwsBuffer is the size of gws's own read buffer, the least that there is: the guard has a better one.
+const gwsBuffer = 16
+
+type gwsLogger struct{ log *slog.Logger }
+
+// Error implements gws.Logger.
+func (l gwsLogger) Error(v ...any) { l.log.Error("wsapi: gws failed", "err", v) }
+
+// events is what gws calls, always on the read goroutine of the connection.
+type events struct{}
+
+func owner(socket *gws.Conn) *conn { return socket.NetConn().(*guard).keeper.(*conn) }
+
+func (events) OnOpen(*gws.Conn)                             {}
+func (events) OnClose(socket *gws.Conn, err error)          { owner(socket).closed(err) }
+func (events) OnPing(socket *gws.Conn, payload []byte)      { owner(socket).pinged(payload) }
+func (events) OnPong(*gws.Conn, []byte)                     {}
+func (events) OnMessage(socket *gws.Conn, msg *gws.Message) { owner(socket).message(msg) }
+func (s *Server) upgrade(g *guard, hs *handshake) (*gws.Conn, error) {
+	u := s.plain
+	if hs.protocol {
+		u = s.named
+	}
+	return u.UpgradeFromConn(g, bufio.NewReaderSize(g, gwsBuffer), hs.request())
+}
+
+// ServeHTTP takes the connection over, or answers why not.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	hs, f := s.check(r)
+	if f == nil && !s.admit() {
+		f = refuse(http.StatusServiceUnavailable, store.CodeOverloaded, "no further connection can be taken now")
+	}
+	if f != nil {
+		s.stats.refused.Add(1)
+		s.log.Debug("wsapi: refused", "status", f.status, "why", f.text, "remote", r.RemoteAddr)
+		f.write(w)
+		return
+	}
+	defer s.admitted()
+	nc, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		s.stats.refused.Add(1)
+		s.log.Error("wsapi: cannot take the connection over", "err", err)
+		http.Error(w, "cannot upgrade", http.StatusInternalServerError)
+		return
+	}
+	if rw.Reader.Buffered() > 0 { // frames before our answer: nobody who waits for it does that
+		s.stats.refused.Add(1)
+		s.reject(nc)
+		return
+	}
+	s.tune(nc)
+	s.open(nc, &hs)
+}
+
+// reject answers on a socket that was taken over already.
+func (s *Server) reject(nc net.Conn) {
+	_ = nc.SetDeadline(time.Now().Add(lingering))
+	_, _ = nc.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"))
+	_ = nc.Close()
+}
+
+// tune forgets what net/http has set up, and bounds the kernel's memory.
+func (s *Server) tune(nc net.Conn) {
+	_ = nc.SetDeadline(time.Time{})
+	if b, ok := nc.(interface{ SetWriteBuffer(int) error }); ok {
+		_ = b.SetWriteBuffer(s.opts.SendBuffer)
+	}
+}
+
+// admit reports whether there is room for one more connection, and keeps it until admitted is called.
+func (s *Server) admit() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.opts.Conns > 0 && len(s.conns)+s.coming >= s.opts.Conns {
+		return false
+	}
+	s.coming++
+	return true
+}
+
+func (s *Server) admitted() {
+	s.mu.Lock()
+	s.coming--
+	s.mu.Unlock()
+}
+
+// enter adds a connection; false: the server is closed.
+func (s *Server) enter(c *conn) bool {
+	now := s.now()
+	c.opened, c.nextPing = now, s.firstPing(now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	c.index = len(s.conns)
+	s.conns = append(s.conns, c)
+	s.work.Add(1)
+	s.stats.opened.Add(1)
+	return true
+}
+
+// leave takes a connection out; its read goroutine ends.
+func (s *Server) leave(c *conn) {
+	s.mu.Lock()
+	last := s.conns[len(s.conns)-1]
+	s.conns[c.index], last.index = last, c.index
+	s.conns[len(s.conns)-1] = nil
+	s.conns = s.conns[:len(s.conns)-1]
+	s.mu.Unlock()
+	s.work.Done()
+}
+
+// now returns the time since the start in nanoseconds, at least 1: 0 stands for never.
+func (s *Server) now() int64 { return int64(time.Since(s.started)) + 1 }
+
+// Shutdown takes no further connections and returns when those that are open have ended: the engine's Drain ends them, with
+// a goodbye. What is left when the context ends is closed with 1001 at once. It may be called more than once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	first := !s.closed
+	s.closed = true
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		s.work.Wait()
+		close(done)
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+		s.mu.Lock()
+		for _, c := range s.conns {
+			c.end(wire.CloseShutdown)
+		}
+		s.mu.Unlock()
+		<-done // two seconds at most
+	}
+	if first {
+		close(s.stop)
+	}
+	s.sweeper.Wait()
+	return err
+}

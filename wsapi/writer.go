@@ -1,0 +1,292 @@
+package wsapi
+
+import (
+	"errors"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"tidemark/internal/wire"
+	eventsync "tidemark/sync"
+)
+
+const (
+	// chunk is what is written at once: each chunk has its own deadline, so that a deadline measures progress and not
+	// the size of what is written.
+	chunk = 16 << 10
+	// lingering is how long an ending connection may take to get its close frame out, and again for the peer to answer.
+	lingering = time.Second
+	// stallAfter is how long a chunk takes on a line that is so slow that large pages would keep it from answering.
+	stallAfter = 500 * time.Millisecond
+	// patience is how many deadlines one chunk may take on a line that moves, but barely.
+	patience = 6
+)
+
+// wake is called by the session when it has something to write. It does not block.
+func (c *conn) wake() {
+	c.mu.Lock()
+	c.wanted = true
+	c.startWriter()
+	c.mu.Unlock()
+}
+
+// startWriter starts the write goroutine if none runs. c.mu is held.
+func (c *conn) startWriter() {
+	if c.ready && !c.writing {
+		c.writing = true
+		c.srv.work.Add(1)
+		go c.write()
+	}
+}
+
+// end makes the connection end: with a close frame, unless how.Code is 0, behind the frame that is being written. The first
+// call decides. It does not block.
+func (c *conn) end(how wire.Close) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return
+	}
+	c.ending, c.closing = true, how
+	now := time.Now()
+	_ = c.guard.Conn.SetWriteDeadline(now.Add(lingering))
+	_ = c.guard.Conn.SetReadDeadline(now) // who reads stops
+	if c.done != nil {
+		close(c.done)
+	}
+	c.startWriter()
+}
+
+// await returns when the write goroutine has ended the connection.
+func (c *conn) await() {
+	c.mu.Lock()
+	if c.over {
+		c.mu.Unlock()
+		return
+	}
+	c.wait = make(chan struct{})
+	c.mu.Unlock()
+	<-c.wait
+}
+
+// write is the write goroutine: it writes what there is, and ends; or it ends the connection.
+func (c *conn) write() {
+	out := outs.Get().(*out)
+	out.c = c
+	for more := true; more; {
+		more = c.writeSome(out)
+	}
+	out.c, out.broken, out.buf = nil, false, out.buf[:0]
+	outs.Put(out)
+	c.srv.work.Done()
+}
+
+// writeSome writes until there is nothing left. It returns false when the goroutine is done.
+func (c *conn) writeSome(out *out) (more bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.srv.stats.panics.Add(1)
+			c.srv.log.Error("wsapi: a connection panicked", "panic", p, "stack", string(debug.Stack()))
+			out.broken = true
+			c.end(wire.CloseOverloaded)
+			more = !c.isOver()
+		}
+	}()
+	for {
+		if c.writeOwn(out) {
+			c.finish(out)
+			return false
+		}
+		f, ok := c.sess.Next()
+		switch {
+		case !ok:
+			out.flush()
+			if c.rest() {
+				return false
+			}
+		case f.End != eventsync.EndNone:
+			out.flush()
+			c.end(closeOf(f.End))
+		default:
+			out.message(f)
+		}
+	}
+}
+
+// writeOwn writes pongs and pings; true: nothing but the close frame may follow.
+func (c *conn) writeOwn(out *out) (ending bool) {
+	c.mu.Lock()
+	c.wanted = false
+	ping, pongs, ending := c.ping, c.pongs, c.ending
+	c.ping, c.pongs = false, nil
+	c.mu.Unlock()
+	if ending {
+		return true
+	}
+	for _, p := range pongs {
+		out.control(opPong, p)
+	}
+	if ping {
+		out.control(opPing, nil)
+	}
+	return false
+}
+
+// rest ends the write goroutine unless there is something to do.
+func (c *conn) rest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.wanted || c.ping || c.ending || len(c.pongs) > 0 {
+		return false
+	}
+	c.writing = false
+	return true
+}
+
+// finish is the last that the write goroutine does: the close frame, if the peer is at the end of a frame, and the session.
+func (c *conn) finish(out *out) {
+	defer c.markOver()
+	if c.closing.Code != 0 && !out.broken {
+		out.control(opClose, closePayload(c.closing))
+	}
+	out.flush()
+	c.sess.Close()
+	c.srv.stats.closed(c.closing.Code)
+}
+
+func (c *conn) markOver() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true // and c.writing stays
+	if c.wait != nil {
+		close(c.wait)
+	}
+}
+
+func (c *conn) isOver() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.over
+}
+
+func closePayload(how wire.Close) []byte {
+	if how.Code == closeNoStatus {
+		return nil
+	}
+	return append([]byte{byte(how.Code >> 8), byte(how.Code)}, how.Reason...)
+}
+
+// progress sets the deadline of the next chunk, now and then rather than each time: it is cheap, but not free. An ending
+// connection has its deadline already.
+func (c *conn) progress(now time.Time) {
+	if c.writeBy.Sub(now) > c.srv.opts.WriteTimeout*3/4 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending {
+		c.writeBy = now.Add(c.srv.opts.WriteTimeout)
+		_ = c.guard.Conn.SetWriteDeadline(c.writeBy)
+	}
+}
+
+func (c *conn) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending
+}
+
+// out is the scratch memory of a write goroutine: what is to be written next, in whole chunks.
+type out struct {
+	c      *conn
+	buf    []byte // at most a chunk
+	broken bool   // a frame was written in part: nothing can follow
+}
+
+var outs = sync.Pool{New: func() any { return &out{buf: make([]byte, 0, chunk)} }}
+
+// message writes one frame of the session.
+func (o *out) message(f eventsync.Frame) {
+	pieces, n, first := f.Pieces, f.Len(), byte(bitFin|opText)
+	o.c.srv.stats.sent.Add(1)
+	if o.c.deflate && n >= minDeflate {
+		d := deflaters.Get().(*deflater)
+		defer d.put()
+		if z, err := d.deflate(pieces); err == nil {
+			pieces, n, first = [][]byte{z}, len(z), first|bitRSV1
+		}
+	}
+	o.head(first, n)
+	for _, p := range pieces {
+		o.add(p)
+	}
+}
+
+func (o *out) control(op byte, payload []byte) {
+	o.head(bitFin|op, len(payload))
+	o.add(payload)
+}
+
+func (o *out) head(first byte, n int) {
+	if cap(o.buf)-len(o.buf) < maxHeader {
+		o.flush()
+	}
+	o.buf = appendHeader(o.buf, first, n)
+}
+
+// add takes bytes in, and writes whole chunks: straight from p, where p has them.
+func (o *out) add(p []byte) {
+	for len(p) > 0 {
+		if len(o.buf) == 0 && len(p) >= chunk {
+			o.send(p[:chunk])
+			p = p[chunk:]
+			continue
+		}
+		n := min(cap(o.buf)-len(o.buf), len(p))
+		o.buf = append(o.buf, p[:n]...)
+		p = p[n:]
+		if len(o.buf) == cap(o.buf) {
+			o.flush()
+		}
+	}
+}
+
+func (o *out) flush() {
+	o.send(o.buf)
+	o.buf = o.buf[:0]
+}
+
+// send writes one chunk. Where the peer does not take it in time the connection ends; the chunk then has a last second, so
+// that a close frame can follow.
+func (o *out) send(p []byte) {
+	if len(p) == 0 || o.broken {
+		return
+	}
+	start := time.Now()
+	o.c.srv.stats.bytesOut.Add(int64(len(p)))
+	for tries, now := 1, start; ; tries, now = tries+1, time.Now() {
+		o.c.progress(now)
+		n, err := o.c.guard.Conn.Write(p)
+		p = p[n:]
+		switch {
+		case err == nil:
+			o.stall(time.Since(start))
+			return
+		case !errors.Is(err, os.ErrDeadlineExceeded) || o.c.isEnding():
+			o.broken = true
+			o.c.end(wire.Close{})
+			return
+		case n == 0 || tries == patience || !resumable(o.c.guard.Conn):
+			o.c.end(wire.CloseSlow)
+		}
+	}
+}
+
+// stall tells the session whether the line is slow.
+func (o *out) stall(took time.Duration) {
+	if slow := took > stallAfter; slow != o.c.stalled && (slow || took < stallAfter/8) {
+		o.c.stalled = slow
+		o.c.sess.Stalled(slow)
+	}
+}
