@@ -48,7 +48,7 @@ func (w *logWalk) record(k, v []byte) {
 	if err := parseRecord(seq, v, &r); err != nil {
 		c.problem(CheckRecord, seq, "%v", errors.Unwrap(err))
 		w.crcKnow = false
-		if parseRecord(seq, sealed(seq, v), &r) != nil {
+		if parseRecord(seq, resealed(seq, v), &r) != nil {
 			w.prev.Seq, w.prev.Flags = seq, 0
 			return // whatever links to it will be reported, too
 		}

@@ -217,7 +217,7 @@ func headEdit(change func(h *headState)) func(k, v []byte) ([]byte, bool) {
 			return nil, false
 		}
 		change(&h)
-		return h.append(nil), true
+		return h.value(k), true
 	}
 }
 
@@ -228,7 +228,7 @@ func docEdit(change func(d *docState)) func(k, v []byte) ([]byte, bool) {
 			return nil, false
 		}
 		change(&d)
-		b, err := d.append(nil)
+		b, err := d.value(k)
 		return b, err == nil
 	}
 }
@@ -309,7 +309,7 @@ func corruptions(r Report) []corruption {
 		}},
 		{"a record under another seq", []string{CheckRecord}, func(tx *bolt.Tx) error {
 			log := tx.Bucket(bucketLog)
-			return log.Put(seqKey(r.Head), sealed(r.Head-1, log.Get(seqKey(r.Head))))
+			return log.Put(seqKey(r.Head), resealed(r.Head-1, log.Get(seqKey(r.Head))))
 		}},
 		{"an event missing at the head's end of a push", []string{CheckSeq, CheckPush, CheckPrev, CheckKPrev, CheckHeads, CheckDocs, CheckIDs, CheckCheckpoint, CheckSkip}, func(tx *bolt.Tx) error {
 			return tx.Bucket(bucketLog).Delete(seqKey(mid))
@@ -317,7 +317,7 @@ func corruptions(r Report) []corruption {
 		{"an event with a wrong chain", []string{CheckChain}, func(tx *bolt.Tx) error {
 			v := bytes.Clone(tx.Bucket(bucketLog).Get(seqKey(r.Head)))
 			v[len(v)-8] ^= 0x80
-			return tx.Bucket(bucketLog).Put(seqKey(r.Head), sealed(r.Head, v))
+			return tx.Bucket(bucketLog).Put(seqKey(r.Head), resealed(r.Head, v))
 		}},
 		{"a clock that ran backwards", []string{CheckTime}, relog(at(mid, func(r *record) { r.At -= 1e6 }))},
 		{"a wrong prev", []string{CheckPrev}, relog(at(mid, func(r *record) { r.Prev -= min(r.Prev, 1) }))},

@@ -108,7 +108,7 @@ func FuzzRecord(f *testing.F) {
 		s := Seq(seq%uint64(MaxSeq)) + 1
 		peekStream(b)
 		var r record
-		if parseRecord(s, sealed(s, bytes.Clone(b)), &r) != nil {
+		if parseRecord(s, resealed(s, bytes.Clone(b)), &r) != nil {
 			return
 		}
 		var again record

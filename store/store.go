@@ -118,6 +118,9 @@ func openBolt(path string, o *Options) (db *bolt.DB, err error) {
 		db, err = bolt.Open(path, 0o600, o.bolt())
 		return err
 	})
+	if err != nil && o.file != nil {
+		o.file.Close() // bbolt has done so unless it panicked; either way the lock must go
+	}
 	switch {
 	case err == nil:
 		return db, nil
