@@ -49,6 +49,7 @@ type Store struct {
 	logBytes int64
 	watchers []func(Commit)
 	holds    int       // snapshots being read: trimming waits for them
+	copies   int       // backups under way: trimming waits until they end
 	heldAt   time.Time // since when trimming has been waiting
 
 	ids *idIndex // guards itself
