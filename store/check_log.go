@@ -225,8 +225,8 @@ func peekID(b []byte) (ID, bool) {
 func (c *checker) filter(run *idRun, e idEntry) {
 	hi, lo := idWords(e.ID)
 	h := idHash(c.ids.seed, hi, lo)
-	may, ready := run.filter.may(h)
-	if !ready {
+	may := run.filter.may(h)
+	if run.filter.unread(h) {
 		var err error
 		if may, err = run.askFile(c.view, h); err != nil {
 			c.problem(CheckFilter, e.Seq, "%v", err)
