@@ -35,17 +35,16 @@ type headEntry struct {
 	flushed Seq
 }
 
-// value is the stream's entry in a bucket.
-func (h headState) value(name []byte) []byte {
-	dst := binary.AppendUvarint(nil, uint64(h.last))
+func (h headState) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(h.last))
 	dst = binary.AppendUvarint(dst, h.count)
 	dst = binary.AppendUvarint(dst, uint64(h.skip1))
 	dst = binary.AppendUvarint(dst, uint64(h.skip2))
-	return sealed(name, binary.AppendUvarint(dst, uint64(h.floor)))
+	return binary.AppendUvarint(dst, uint64(h.floor))
 }
 
 func parseHead(name, b []byte) (h headState, err error) {
-	d := unsealed(name, b)
+	d := decoder{b: b}
 	h = headState{
 		last: Seq(d.uvarint()), count: d.uvarint(),
 		skip1: Seq(d.uvarint()), skip2: Seq(d.uvarint()), floor: Seq(d.uvarint()),
@@ -66,5 +65,5 @@ func getHead(b *bolt.Bucket, name Stream) (headState, error) {
 }
 
 func putHead(b *bolt.Bucket, name Stream, h headState) error {
-	return b.Put([]byte(name), h.value([]byte(name)))
+	return b.Put([]byte(name), h.append(nil))
 }

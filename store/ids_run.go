@@ -131,7 +131,8 @@ func (r *idRun) askFile(view idView, h idSum) (may bool, err error) {
 		return false, err
 	}
 	r.filter.segs[i].Store(s)
-	return r.filter.may(h), nil
+	may, _ = r.filter.may(h)
+	return may, nil
 }
 
 // appendSegment encodes segment i of the run's filter.

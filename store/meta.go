@@ -60,12 +60,6 @@ type floorMark struct {
 	at  int64
 }
 
-func putMeta(tx *bolt.Tx, key, value []byte) error {
-	return tx.Bucket(bucketMeta).Put(key, sealed(key, value))
-}
-
-func openMeta(tx *bolt.Tx, key []byte) decoder { return unsealed(key, tx.Bucket(bucketMeta).Get(key)) }
-
 func putIdentity(tx *bolt.Tx, id identity) error {
 	b := append([]byte(nil), id.log[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(id.created))
@@ -73,11 +67,11 @@ func putIdentity(tx *bolt.Tx, id identity) error {
 	if id.sparse {
 		sparse = 1
 	}
-	return putMeta(tx, metaIdentity, append(b, sparse))
+	return tx.Bucket(bucketMeta).Put(metaIdentity, append(b, sparse))
 }
 
 func getIdentity(tx *bolt.Tx) (identity, error) {
-	d := openMeta(tx, metaIdentity)
+	d := decoder{b: tx.Bucket(bucketMeta).Get(metaIdentity)}
 	id := identity{log: d.id(), created: int64(d.uint64()), sparse: d.byte() != 0}
 	if d.bad || id.log.IsZero() {
 		return id, corruptView("meta: identity")
@@ -91,11 +85,11 @@ func putLineage(tx *bolt.Tx, as []ancestor) error {
 		b = append(b, a.log[:]...)
 		b = binary.BigEndian.AppendUint64(b, uint64(a.cut))
 	}
-	return putMeta(tx, metaLineage, b)
+	return tx.Bucket(bucketMeta).Put(metaLineage, b)
 }
 
 func getLineage(tx *bolt.Tx) (as []ancestor, err error) {
-	d := openMeta(tx, metaLineage)
+	d := decoder{b: tx.Bucket(bucketMeta).Get(metaLineage)}
 	for len(d.b) > 0 && !d.bad {
 		as = append(as, ancestor{log: d.id(), cut: Seq(d.uint64())})
 	}
@@ -107,11 +101,11 @@ func getLineage(tx *bolt.Tx) (as []ancestor, err error) {
 
 func putCheckpoint(tx *bolt.Tx, c checkpoint) error {
 	b := binary.BigEndian.AppendUint64(nil, uint64(c.seq))
-	return putMeta(tx, metaCheckpoint, binary.BigEndian.AppendUint64(b, uint64(c.bytes)))
+	return tx.Bucket(bucketMeta).Put(metaCheckpoint, binary.BigEndian.AppendUint64(b, uint64(c.bytes)))
 }
 
 func getCheckpoint(tx *bolt.Tx) (checkpoint, error) {
-	d := openMeta(tx, metaCheckpoint)
+	d := decoder{b: tx.Bucket(bucketMeta).Get(metaCheckpoint)}
 	c := checkpoint{seq: Seq(d.uint64()), bytes: int64(d.uint64())}
 	if d.bad {
 		return c, corruptView("meta: checkpoint")
@@ -123,11 +117,11 @@ func putFloor(tx *bolt.Tx, f floorMark) error {
 	b := binary.BigEndian.AppendUint64(nil, uint64(f.seq))
 	b = binary.BigEndian.AppendUint32(b, f.crc)
 	b = append(b, f.id[:]...)
-	return putMeta(tx, metaFloor, binary.BigEndian.AppendUint64(b, uint64(f.at)))
+	return tx.Bucket(bucketMeta).Put(metaFloor, binary.BigEndian.AppendUint64(b, uint64(f.at)))
 }
 
 func getFloor(tx *bolt.Tx) (floorMark, error) {
-	d := openMeta(tx, metaFloor)
+	d := decoder{b: tx.Bucket(bucketMeta).Get(metaFloor)}
 	f := floorMark{seq: Seq(d.uint64()), crc: d.uint32(), id: d.id(), at: int64(d.uint64())}
 	if d.bad {
 		return f, corruptView("meta: floor")

@@ -16,7 +16,7 @@ import (
 type Stopped struct {
 	Readers int `default:"1" help:"Subscribers that stop reading."`
 	Pass    int `default:"300" help:"Megabytes that pass them by."`
-	Payload int `default:"10000" help:"Bytes of each mutation's data."`
+	Large   int `default:"10000" help:"Bytes of the data of each mutation that passes."`
 }
 
 // Run implements Scenario.
@@ -24,7 +24,7 @@ func (a *Stopped) Run(ctx context.Context, b *Bench) error {
 	if err := b.ownServer(); err != nil {
 		return err
 	}
-	b.Common.Payload = a.Payload
+	b.Common.Payload = a.Large
 	without, _, err := a.measure(ctx, b, 0)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (a *Stopped) measure(ctx context.Context, b *Bench, n int) (*histogram, int
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := b.fill(ctx, 64<<20/a.Payload, streams(1)); err != nil {
+	if err := b.fill(ctx, 64<<20/a.Large, streams(1)); err != nil {
 		return nil, 0, err
 	}
 	stopped, err := b.subscribers(ctx, n, func(int) client.Spec { return spec }, func(u *client.Update) {
@@ -87,7 +87,7 @@ func (a *Stopped) pass(ctx context.Context, b *Bench) (*histogram, int64, error)
 	peak := int64(0)
 	total := int64(a.Pass) * 1e6
 	for {
-		passed := w.acked.Load() * int64(a.Payload)
+		passed := w.acked.Load() * int64(a.Large)
 		peak = max(peak, b.server.RSS())
 		b.Progress(passed, total)
 		if passed >= total {

@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"tidemark/client"
+	"tidemark/internal/wire"
+	"tidemark/store"
+)
+
+type pushCmd struct {
+	remote
+	Stream  string        `arg:"" optional:"" help:"Stream to write to. Lines of NDJSON may name their own."`
+	Data    string        `arg:"" optional:"" help:"Data of one mutation, any JSON text. Without it mutations are read from standard input, one JSON object a line."`
+	Type    string        `short:"t" help:"What happened (\"card.moved\"). With --op it may be left out."`
+	Key     string        `short:"k" help:"Key of the document."`
+	Op      string        `short:"o" enum:",put,patch,delete" default:"" help:"How the document at the key changes: put, patch or delete."`
+	ID      string        `name:"id" help:"Id (UUID) of the mutation; sending it again is safe. Default: a new one."`
+	Expect  string        `help:"Seq or id of the last event on the key (without a key: of the stream). 0: there must be none."`
+	Atomic  bool          `help:"All mutations or none."`
+	JSON    bool          `name:"json" help:"Print results as JSON."`
+	Timeout time.Duration `default:"30s" help:"Give up after this time without an answer."`
+}
+
+// Run sends the mutations and prints a result for each, in order.
+func (c *pushCmd) Run(ctx context.Context, sys *system) error {
+	cl, err := c.client(sys)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	out := &pushResults{sys: sys, json: c.JSON, out: bufio.NewWriter(sys.out)}
+	if err = c.send(ctx, sys, cl, out); err == nil {
+		err = out.wait(ctx, cl, c.Timeout)
+	}
+	if flushErr := out.out.Flush(); err == nil {
+		err = flushErr
+	}
+	if err == nil && out.refused > 0 {
+		return errQuiet
+	}
+	return err
+}
+
+func (c *pushCmd) send(ctx context.Context, sys *system, cl *client.Client, out *pushResults) error {
+	if c.Data != "" || c.Op == "delete" || (c.Type != "" && isTerminal(sys.in)) {
+		m, err := c.mutation()
+		if err != nil {
+			return err
+		}
+		return out.send(ctx, cl, c.Timeout, &m)
+	}
+	if isTerminal(sys.in) {
+		return usagef("push needs data: tidemark push STREAM DATA --type TYPE, or mutations on standard input")
+	}
+	return c.sendLines(ctx, sys.in, cl, out)
+}
+
+// mutation is the one that the arguments describe.
+func (c *pushCmd) mutation() (m store.Mutation, err error) {
+	m = store.Mutation{Stream: store.Stream(c.Stream), Type: c.Type, Key: c.Key}
+	if c.Data != "" {
+		m.Data = []byte(c.Data)
+	}
+	if !json.Valid(m.Data) && m.Data != nil {
+		return m, usagef("%.60q is not JSON; a text needs quotes: '\"text\"'", c.Data)
+	}
+	op, _ := store.ParseOp(c.Op)
+	m.Op = op
+	if c.Type == "" && op == store.OpNone {
+		return m, usagef("push needs --type or --op")
+	}
+	if c.ID != "" {
+		if m.ID, err = store.ParseID(c.ID); err != nil {
+			return m, usageError{err}
+		}
+	}
+	m.Expect, err = parseExpect(c.Expect)
+	return m, err
+}
+
+func parseExpect(s string) (store.Expect, error) {
+	if s == "" {
+		return store.Expect{}, nil
+	}
+	if seq, err := store.ParseSeq(s); err == nil {
+		return store.Expect{Kind: store.ExpectSeq, Seq: seq}, nil
+	}
+	id, err := store.ParseID(s)
+	if err != nil {
+		return store.Expect{}, usagef("--expect %q is neither a seq nor an id", s)
+	}
+	return store.Expect{Kind: store.ExpectID, ID: id}, nil
+}
+
+// sendLines sends NDJSON. Lines are pipelined; with --atomic they are one push.
+func (c *pushCmd) sendLines(ctx context.Context, in io.Reader, cl *client.Client, out *pushResults) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 16<<20)
+	var all []store.Mutation
+	for n := 1; lines.Scan(); n++ {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		m, err := c.parseLine(lines.Bytes())
+		if err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+		if c.Atomic {
+			all = append(all, m)
+			continue
+		}
+		if err := out.send(ctx, cl, c.Timeout, &m); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if err := lines.Err(); err != nil || len(all) == 0 {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	results, err := cl.PushAtomic(ctx, all...)
+	for _, r := range results {
+		out.print(r)
+	}
+	return err
+}
+
+// parseLine reads one mutation as the protocol writes it. The command's stream and type stand in for missing ones.
+func (c *pushCmd) parseLine(line []byte) (store.Mutation, error) {
+	var l struct {
+		ID     string          `json:"id"`
+		Stream string          `json:"stream"`
+		Type   string          `json:"type"`
+		Key    string          `json:"key"`
+		Op     string          `json:"op"`
+		Data   json.RawMessage `json:"data"`
+		Expect any             `json:"expect"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	dec.UseNumber()
+	if err := dec.Decode(&l); err != nil {
+		return store.Mutation{}, fmt.Errorf("not a mutation: %w", err)
+	}
+	one := *c
+	one.Data, one.ID, one.Key, one.Op = "", l.ID, l.Key, l.Op
+	if l.Stream != "" {
+		one.Stream = l.Stream
+	}
+	if l.Type != "" {
+		one.Type = l.Type
+	}
+	if l.Expect != nil {
+		one.Expect = fmt.Sprint(l.Expect)
+	}
+	if _, ok := store.ParseOp(l.Op); !ok && l.Op != "" {
+		return store.Mutation{}, fmt.Errorf("op %q is not put, patch or delete", l.Op)
+	}
+	m, err := one.mutation()
+	m.Data = l.Data
+	return m, err
+}
+
+// pushResults prints results as they come. The client calls print from one goroutine, and wait is over before anything else
+// reads its fields.
+type pushResults struct {
+	sys     *system
+	out     *bufio.Writer
+	json    bool
+	refused int
+	err     error
+	ended   chan struct{} // closed with the last answer
+}
+
+func (p *pushResults) send(ctx context.Context, cl *client.Client, patience time.Duration, m *store.Mutation) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return cl.Send(ctx, m, p.print)
+}
+
+func (p *pushResults) wait(ctx context.Context, cl *client.Client, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := cl.Flush(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer within %v; the mutations may still take effect, sending the same ids again tells", patience)
+	}
+	cl.Close()
+	if err == nil {
+		err = p.err
+	}
+	return err
+}
+
+func (p *pushResults) print(r client.Result) {
+	refusal, refused := errors.AsType[*store.Refusal](r.Err)
+	if r.Err != nil && !refused {
+		p.err = r.Err
+		return
+	}
+	if refused {
+		p.refused++
+	}
+	switch {
+	case p.json:
+		p.printJSON(r, refusal)
+	case refused:
+		fmt.Fprintf(p.sys.err, "tidemark: %v: %v\n", r.ID, refusal)
+	case r.Dup:
+		fmt.Fprintf(p.out, "%d dup\n", r.Seq)
+	default:
+		fmt.Fprintf(p.out, "%d\n", r.Seq)
+	}
+}
+
+func (p *pushResults) printJSON(r client.Result, refusal *store.Refusal) {
+	var e *wire.Error
+	if refusal != nil {
+		e = wire.FromRefusal(refusal)
+	}
+	ack := wire.Ack{Results: []wire.Result{{ID: r.ID, Seq: r.Seq, Prev: r.Prev, At: r.At, Dup: r.Dup, Err: e}}}
+	text := ack.Append(nil)
+	text = bytes.TrimSuffix(text[bytes.IndexByte(text, '[')+1:], []byte("]}"))
+	p.out.Write(append(text, '\n'))
+}
