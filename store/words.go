@@ -46,18 +46,17 @@ func parseID[T ~string | ~[]byte](s T) (id ID, ok bool) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return ID{}, false
 	}
-	j, bad := 0, byte(0)
-	for i := 0; i < 36; i += 2 {
-		if s[i] == '-' {
-			i++
-		}
-		hi, lo := hexDigits[s[i]], hexDigits[s[i+1]]
+	bad := byte(0)
+	for j, at := range idDigits {
+		hi, lo := hexDigits[s[at]], hexDigits[s[at+1]]
 		id[j] = hi<<4 | lo
 		bad |= hi | lo
-		j++
 	}
 	return id, bad < 16
 }
+
+// idDigits is where the digits of each byte stand in the canonical form.
+var idDigits = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
 
 // hexDigits is the value of each lower-case hexadecimal digit, 255 for every other byte. A table, because a branch per
 // random digit costs more than all the rest.

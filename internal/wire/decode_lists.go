@@ -209,3 +209,9 @@ func (m *Member) read(s *scanner, name []byte) bool {
 	}
 	return true
 }
+
+func (m *Member) check(s *scanner) {
+	if m.Session.IsZero() || m.Data == nil {
+		s.wrong("a member has no session or no data")
+	}
+}

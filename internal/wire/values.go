@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"unicode/utf8"
 	"unsafe"
 
 	"tidemark/store"
@@ -115,11 +116,12 @@ func (s *scanner) ref() Ref {
 		if escaped {
 			raw, _ = unescape(nil, raw)
 		}
-		if s.broken || len(raw) > MaxRef {
-			s.wrong("ref has more than 64 bytes")
+		token := s.src[start:s.pos]
+		if s.broken || len(raw) > MaxRef || !utf8.Valid(token) {
+			s.wrong("ref is not UTF-8 or has more than 64 bytes")
 			return ""
 		}
-		return Ref(s.src[start:s.pos])
+		return Ref(token)
 	}
 	s.skip()
 	token := s.src[start:s.pos]
