@@ -48,7 +48,7 @@ func (w *logWalk) record(k, v []byte) {
 	if err := parseRecord(seq, v, &r); err != nil {
 		c.problem(CheckRecord, seq, "%v", errors.Unwrap(err))
 		w.crcKnow = false
-		if parseRecord(seq, sealed(seq, v), &r) != nil {
+		if parseRecord(seq, resealed(seq, v), &r) != nil {
 			w.prev.Seq, w.prev.Flags = seq, 0
 			return // whatever links to it will be reported, too
 		}
@@ -225,8 +225,8 @@ func peekID(b []byte) (ID, bool) {
 func (c *checker) filter(run *idRun, e idEntry) {
 	hi, lo := idWords(e.ID)
 	h := idHash(c.ids.seed, hi, lo)
-	may, ready := run.filter.may(h)
-	if !ready {
+	may := run.filter.may(h)
+	if run.filter.unread(h) {
 		var err error
 		if may, err = run.askFile(c.view, h); err != nil {
 			c.problem(CheckFilter, e.Seq, "%v", err)

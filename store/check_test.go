@@ -217,7 +217,7 @@ func headEdit(change func(h *headState)) func(k, v []byte) ([]byte, bool) {
 			return nil, false
 		}
 		change(&h)
-		return h.append(nil), true
+		return h.value(k), true
 	}
 }
 
@@ -228,7 +228,7 @@ func docEdit(change func(d *docState)) func(k, v []byte) ([]byte, bool) {
 			return nil, false
 		}
 		change(&d)
-		b, err := d.append(nil)
+		b, err := d.value(k)
 		return b, err == nil
 	}
 }
@@ -266,7 +266,9 @@ type corruption struct {
 	do    func(*bolt.Tx) error
 }
 
-func corruptions(r Report) []corruption {
+// corruptions are one for each way in which the file, of which r is the report, could break.
+func corruptions(t testing.TB, file string, r Report) []corruption {
+	patched := patchedKeys(t, file)
 	mid := r.Floor + (r.Checkpoint-r.Floor)/2
 	setFloor := func(change func(f *floorMark)) func(*bolt.Tx) error {
 		return func(tx *bolt.Tx) error {
@@ -299,9 +301,9 @@ func corruptions(r Report) []corruption {
 		})
 	}
 	return []corruption{
-		{"a flipped bit in a record", []string{CheckRecord}, func(tx *bolt.Tx) error {
+		{"a flipped bit in a record", []string{CheckRecord, CheckDocs}, func(tx *bolt.Tx) error {
 			v := bytes.Clone(tx.Bucket(bucketLog).Get(seqKey(mid)))
-			v[len(v)-10] ^= 1 // within data or the chain
+			v[len(v)-6] ^= 1
 			return tx.Bucket(bucketLog).Put(seqKey(mid), v)
 		}},
 		{"a record cut short", []string{CheckRecord, CheckCheckpoint, CheckIDs, CheckPrev, CheckKPrev, CheckSkip, CheckHeads, CheckDocs, CheckPush}, func(tx *bolt.Tx) error {
@@ -309,7 +311,7 @@ func corruptions(r Report) []corruption {
 		}},
 		{"a record under another seq", []string{CheckRecord}, func(tx *bolt.Tx) error {
 			log := tx.Bucket(bucketLog)
-			return log.Put(seqKey(r.Head), sealed(r.Head-1, log.Get(seqKey(r.Head))))
+			return log.Put(seqKey(r.Head), resealed(r.Head-1, log.Get(seqKey(r.Head))))
 		}},
 		{"an event missing at the head's end of a push", []string{CheckSeq, CheckPush, CheckPrev, CheckKPrev, CheckHeads, CheckDocs, CheckIDs, CheckCheckpoint, CheckSkip}, func(tx *bolt.Tx) error {
 			return tx.Bucket(bucketLog).Delete(seqKey(mid))
@@ -317,7 +319,7 @@ func corruptions(r Report) []corruption {
 		{"an event with a wrong chain", []string{CheckChain}, func(tx *bolt.Tx) error {
 			v := bytes.Clone(tx.Bucket(bucketLog).Get(seqKey(r.Head)))
 			v[len(v)-8] ^= 0x80
-			return tx.Bucket(bucketLog).Put(seqKey(r.Head), sealed(r.Head, v))
+			return tx.Bucket(bucketLog).Put(seqKey(r.Head), resealed(r.Head, v))
 		}},
 		{"a clock that ran backwards", []string{CheckTime}, relog(at(mid, func(r *record) { r.At -= 1e6 }))},
 		{"a wrong prev", []string{CheckPrev}, relog(at(mid, func(r *record) { r.Prev -= min(r.Prev, 1) }))},
@@ -364,7 +366,7 @@ func corruptions(r Report) []corruption {
 		{"a base document newer than its stream", []string{CheckBaseDocs, CheckKPrev, CheckDocs}, rewrite(bucketBaseDocs, docEdit(func(d *docState) { d.seq = r.Floor + 5 }))},
 		{"a base document that is no JSON", []string{CheckBaseDocs, CheckDocs}, rewrite(bucketBaseDocs, docEdit(func(d *docState) { d.data = []byte(`{"a":1,"a":2}`) }))},
 		{"a base document of a patched key", []string{CheckDocs}, rewrite(bucketBaseDocs, func(k, v []byte) ([]byte, bool) {
-			if !patchedSince[string(k)] {
+			if !patched[string(k)] {
 				return nil, false
 			}
 			return docEdit(func(d *docState) { d.data = []byte(`{"other":1}`) })(k, v)
@@ -398,24 +400,42 @@ func corruptions(r Report) []corruption {
 	}
 }
 
-// patchedSince are the keys of the checked file whose documents are still folded on top of their base.
-var patchedSince map[string]bool
-
-func findPatched(t *testing.T, file string) {
-	t.Helper()
-	patchedSince = map[string]bool{}
-	settled := map[string]bool{}
-	_ = damage(t, file, relog(func(r *record) bool {
+// patchedKeys are the keys whose documents are still folded on top of their base.
+func patchedKeys(t testing.TB, file string) map[string]bool {
+	patched, settled := map[string]bool{}, map[string]bool{}
+	for _, r := range rawLog(t, file) {
 		k := string(DocKey{r.Stream, r.Key}.bytes())
-		if r.Key != "" && r.Op == OpPatch && !settled[k] {
-			patchedSince[k] = true
-		}
-		if r.Op == OpPut || r.Op == OpDelete {
+		switch {
+		case r.Op == OpPut || r.Op == OpDelete:
 			settled[k] = true
-			delete(patchedSince, k)
+			delete(patched, k)
+		case r.Op == OpPatch && !settled[k]:
+			patched[k] = true
 		}
-		return true
-	}))
+	}
+	return patched
+}
+
+// rawLog reads every event of a file, the server's own, too.
+func rawLog(t testing.TB, file string) (out []Event) {
+	t.Helper()
+	db, err := bolt.Open(file, 0o600, &bolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketLog).ForEach(func(k, v []byte) error {
+			var r record
+			err := parseRecord(keySeq(k), v, &r)
+			r.clone()
+			out = append(out, r.Event)
+			return err
+		})
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func emptyFilter(tx *bolt.Tx) error {
@@ -438,9 +458,8 @@ func emptyFilter(tx *bolt.Tx) error {
 func TestCheckFinds(t *testing.T) {
 	file := checkedFile(t)
 	good := mustCheck(t, file)
-	findPatched(t, file)
 	covered := map[string]bool{CheckPages: true} // TestCheckPages
-	for _, c := range corruptions(good) {
+	for _, c := range corruptions(t, file, good) {
 		t.Run(c.name, func(t *testing.T) {
 			r, err := Check(t.Context(), damage(t, file, c.do), nil)
 			if err != nil {

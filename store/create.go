@@ -14,9 +14,17 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// create makes an empty store at path. The file appears under its name only when it is complete and on disk, so that a
-// crash in the middle leaves no half-made store. It returns fs.ErrExist when there is a file already.
-func create(path string, o Options, fill func(*bolt.Tx) error) (err error) {
+// create makes a store at path in one transaction. It returns fs.ErrExist when there is a file already.
+func create(path string, o Options, fill func(*bolt.Tx) error) error {
+	return build(path, o, func(db *bolt.DB) error { return db.Update(fill) }, nil)
+}
+
+// build makes a file in as many transactions as fill likes. It appears under its name only when it is complete, verified
+// and on disk, so that a crash in the middle leaves no half-made store. It returns fs.ErrExist when there is a file already.
+func build(path string, o Options, fill func(*bolt.DB) error, verify func(tmp string) error) (err error) {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("store: create %s: %w", path, fs.ErrExist)
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
 		return fmt.Errorf("store: create: %w", err)
@@ -30,12 +38,21 @@ func create(path string, o Options, fill func(*bolt.Tx) error) (err error) {
 	if err := tmp.Close(); err != nil {
 		return err
 	}
-	db, err := bolt.Open(name, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, PageSize: o.pageSize})
+	// Nobody reads the file before it has its name: one sync at the end is enough.
+	db, err := bolt.Open(name, 0o600, &bolt.Options{
+		Timeout: time.Second, FreelistType: bolt.FreelistMapType, PageSize: o.pageSize, InitialMmapSize: o.mmapSize,
+		NoSync: true, NoGrowSync: true, NoStatistics: true,
+	})
 	if err != nil {
 		return fmt.Errorf("store: create: %w", err)
 	}
-	if err := errors.Join(db.Update(fill), db.Sync(), db.Close()); err != nil {
+	if err := errors.Join(guard(func() error { return fill(db) }), db.Sync(), db.Close()); err != nil {
 		return fmt.Errorf("store: create: %w", err)
+	}
+	if verify != nil {
+		if err := verify(name); err != nil {
+			return err
+		}
 	}
 	if err := linkNew(name, path); err != nil {
 		return err

@@ -101,21 +101,21 @@ func (k DocKey) less(o DocKey) bool {
 	return k.Key < o.Key
 }
 
-// append writes the folded state: seq, whether there is a document, its JSON.
-func (d docState) append(dst []byte) ([]byte, error) {
-	dst = binary.AppendUvarint(dst, uint64(d.seq))
+// value is the entry in a bucket: seq, whether there is a document, its JSON, folded.
+func (d docState) value(key []byte) ([]byte, error) {
+	dst := binary.AppendUvarint(nil, uint64(d.seq))
 	if !d.exists {
-		return append(dst, 0), nil
+		return sealed(key, append(dst, 0)), nil
 	}
 	if err := d.fold(); err != nil {
 		return nil, err
 	}
-	return append(append(dst, 1), d.data...), nil
+	return sealed(key, append(append(dst, 1), d.data...)), nil
 }
 
 // parseDoc reads an entry; its data is a copy.
 func parseDoc(key, b []byte) (docState, error) {
-	d := decoder{b: b}
+	d := unsealed(key, b)
 	s := docState{seq: Seq(d.uvarint())}
 	switch d.byte() {
 	case 0:
@@ -143,9 +143,10 @@ func getDoc(b *bolt.Bucket, at DocKey) (docState, error) {
 }
 
 func putDoc(b *bolt.Bucket, at DocKey, s docState) error {
-	v, err := s.append(nil)
+	key := at.bytes()
+	v, err := s.value(key)
 	if err != nil {
 		return err
 	}
-	return b.Put(at.bytes(), v)
+	return b.Put(key, v)
 }

@@ -199,16 +199,17 @@ func (s *Store) nextSlice() *slice {
 func (sl *slice) prepare(ids *idIndex) {
 	for i := range sl.heads {
 		e := &sl.heads[i]
-		sl.puts[0] = append(sl.puts[0], keyValue{[]byte(e.name), e.headState.append(nil)})
+		sl.puts[0] = append(sl.puts[0], keyValue{[]byte(e.name), e.headState.value([]byte(e.name))})
 	}
 	for i := range sl.docs {
 		e := &sl.docs[i]
-		v, err := e.docState.append(nil)
+		key := e.at.bytes()
+		v, err := e.docState.value(key)
 		if err != nil {
 			sl.err = err
 			return
 		}
-		sl.puts[1] = append(sl.puts[1], keyValue{e.at.bytes(), v})
+		sl.puts[1] = append(sl.puts[1], keyValue{key, v})
 	}
 	for _, puts := range sl.puts {
 		slices.SortFunc(puts, func(a, b keyValue) int { return bytes.Compare(a.key, b.key) })

@@ -35,16 +35,17 @@ type headEntry struct {
 	flushed Seq
 }
 
-func (h headState) append(dst []byte) []byte {
-	dst = binary.AppendUvarint(dst, uint64(h.last))
+// value is the stream's entry in a bucket.
+func (h headState) value(name []byte) []byte {
+	dst := binary.AppendUvarint(nil, uint64(h.last))
 	dst = binary.AppendUvarint(dst, h.count)
 	dst = binary.AppendUvarint(dst, uint64(h.skip1))
 	dst = binary.AppendUvarint(dst, uint64(h.skip2))
-	return binary.AppendUvarint(dst, uint64(h.floor))
+	return sealed(name, binary.AppendUvarint(dst, uint64(h.floor)))
 }
 
 func parseHead(name, b []byte) (h headState, err error) {
-	d := decoder{b: b}
+	d := unsealed(name, b)
 	h = headState{
 		last: Seq(d.uvarint()), count: d.uvarint(),
 		skip1: Seq(d.uvarint()), skip2: Seq(d.uvarint()), floor: Seq(d.uvarint()),
@@ -65,5 +66,5 @@ func getHead(b *bolt.Bucket, name Stream) (headState, error) {
 }
 
 func putHead(b *bolt.Bucket, name Stream, h headState) error {
-	return b.Put([]byte(name), h.append(nil))
+	return b.Put([]byte(name), h.value([]byte(name)))
 }

@@ -112,31 +112,46 @@ func (x *idIndex) lookup(view idView, id ID) (idEntry, bool, error) {
 	}
 }
 
-// search asks the runs of one moment.
+// search asks the runs of one moment. It first touches the filters of all of them, then looks at what they say: so the
+// processor fetches them from memory at once and not one after the other.
 func (x *idIndex) search(rs *idRuns, view idView, id ID) (idEntry, bool, error) {
 	hi, lo := idWords(id)
 	h := idHash(x.seed, hi, lo)
-	for i := range rs.spans {
-		if !rs.spans[i].covers(hi, lo) {
-			continue
-		}
-		r := rs.list[i]
-		may, ready := r.filter.may(h)
-		if !ready {
-			var err error
-			if may, err = r.askFile(view, h); err != nil {
-				return idEntry{}, false, err
+	for first := 0; first < len(rs.spans); first += probeRuns {
+		spans := rs.spans[first:min(first+probeRuns, len(rs.spans))]
+		var probes [probeRuns]idProbe
+		for i := range spans {
+			if spans[i].covers(hi, lo) {
+				probes[i] = rs.list[first+i].filter.touch(h)
 			}
 		}
-		if !may {
-			continue
+		for i := range spans {
+			if !probes[i].may(h) {
+				continue
+			}
+			if e, ok, err := x.ask(rs.list[first+i], view, id, h); ok || err != nil {
+				return e, ok, err
+			}
 		}
-		if e, ok, err := r.find(view, id); ok || err != nil {
-			return e, ok, err
-		}
-		x.wrong.Add(1)
 	}
 	return idEntry{}, false, nil
+}
+
+// probeRuns is how many filters are touched at once: about as many as there are with ten million ids.
+const probeRuns = 16
+
+// ask looks into the file: for the filter if that has not been read, then for the id.
+func (x *idIndex) ask(r *idRun, view idView, id ID, h idSum) (e idEntry, ok bool, err error) {
+	if r.filter.unread(h) {
+		may, err := r.askFile(view, h)
+		if !may || err != nil {
+			return e, false, err
+		}
+	}
+	if e, ok, err = r.find(view, id); !ok && err == nil {
+		x.wrong.Add(1)
+	}
+	return e, ok, err
 }
 
 // idFlush is a run that is ready to be written.

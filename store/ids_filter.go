@@ -58,20 +58,43 @@ func (f *idFilter) place(h idSum) uint64 {
 
 func (f *idFilter) segment(h idSum) int { return int(f.place(h) / segmentBlocks) }
 
-// may reports whether an id can be in the run; ready is false when the segment has to be read first. It has no branch that
-// depends on the filter's content, so that the processor asks the filters of several runs at once.
-func (f *idFilter) may(h idSum) (may, ready bool) {
-	n := f.place(h)
-	s := f.segs[n/segmentBlocks].Load()
-	if s == nil {
-		return true, false
-	}
-	w := (*[filterWords]uint64)(s[n%segmentBlocks*filterWords:])
-	b := h.bits
-	t := w[0] >> (b & 63) & (w[1] >> (b >> 6 & 63)) & (w[2] >> (b >> 12 & 63)) & (w[3] >> (b >> 18 & 63)) &
-		(w[4] >> (b >> 24 & 63)) & (w[5] >> (b >> 30 & 63)) & (w[6] >> (b >> 36 & 63)) & (w[7] >> (b >> 42 & 63))
-	return t&1 != 0, true
+// idProbe is a filter that has been touched for an id.
+type idProbe struct {
+	words *[filterWords]uint64 // nil: the id is not in the run's range
+	first uint64               // the first of them, shifted
 }
+
+// unreadWords stand for a segment that has not been read: everything may be in it.
+var unreadWords = [filterWords]uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
+
+// touch begins to fetch the block that tells about an id.
+func (f *idFilter) touch(h idSum) idProbe {
+	n := f.place(h)
+	w := &unreadWords
+	if s := f.segs[n/segmentBlocks].Load(); s != nil {
+		w = (*[filterWords]uint64)(s[n%segmentBlocks*filterWords:])
+	}
+	return idProbe{w, w[0] >> (h.bits & 63)}
+}
+
+// may reports whether the id can be in the run. It has no branch that depends on the filter's content but the last.
+func (p *idProbe) may(h idSum) bool {
+	w, b := p.words, h.bits
+	if w == nil {
+		return false
+	}
+	return p.first&(w[1]>>(b>>6&63))&(w[2]>>(b>>12&63))&(w[3]>>(b>>18&63))&
+		(w[4]>>(b>>24&63))&(w[5]>>(b>>30&63))&(w[6]>>(b>>36&63))&(w[7]>>(b>>42&63))&1 != 0
+}
+
+// may reports whether an id can be in the run, as far as has been read.
+func (f *idFilter) may(h idSum) bool {
+	p := f.touch(h)
+	return p.may(h)
+}
+
+// unread reports whether the segment that tells about an id has to be read from the file.
+func (f *idFilter) unread(h idSum) bool { return f.segs[f.segment(h)].Load() == nil }
 
 // set adds an id to a filter that is being built.
 func (f *idFilter) set(h idSum) {

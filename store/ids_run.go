@@ -131,8 +131,7 @@ func (r *idRun) askFile(view idView, h idSum) (may bool, err error) {
 		return false, err
 	}
 	r.filter.segs[i].Store(s)
-	may, _ = r.filter.may(h)
-	return may, nil
+	return r.filter.may(h), nil
 }
 
 // appendSegment encodes segment i of the run's filter.

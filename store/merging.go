@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -36,6 +38,12 @@ func (s *Store) runMerge(m *idMerge) error {
 			more, err = s.idStep(m.write)
 			return err
 		})
+		if errors.Is(err, errNoRoom) {
+			if !s.pause(roomRetry) {
+				return ErrClosed
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -56,6 +64,16 @@ func (s *Store) runMerge(m *idMerge) error {
 		s.mergeIDs()
 		return nil
 	})
+}
+
+// pause waits; false: the store is closing.
+func (s *Store) pause(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-s.done:
+		return false
+	}
 }
 
 // tidyIDs starts a merge that is due and deletes what a merge before the last stop has left.

@@ -60,6 +60,12 @@ type floorMark struct {
 	at  int64
 }
 
+func putMeta(tx *bolt.Tx, key, value []byte) error {
+	return tx.Bucket(bucketMeta).Put(key, sealed(key, value))
+}
+
+func openMeta(tx *bolt.Tx, key []byte) decoder { return unsealed(key, tx.Bucket(bucketMeta).Get(key)) }
+
 func putIdentity(tx *bolt.Tx, id identity) error {
 	b := append([]byte(nil), id.log[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(id.created))
@@ -67,11 +73,11 @@ func putIdentity(tx *bolt.Tx, id identity) error {
 	if id.sparse {
 		sparse = 1
 	}
-	return tx.Bucket(bucketMeta).Put(metaIdentity, append(b, sparse))
+	return putMeta(tx, metaIdentity, append(b, sparse))
 }
 
 func getIdentity(tx *bolt.Tx) (identity, error) {
-	d := decoder{b: tx.Bucket(bucketMeta).Get(metaIdentity)}
+	d := openMeta(tx, metaIdentity)
 	id := identity{log: d.id(), created: int64(d.uint64()), sparse: d.byte() != 0}
 	if d.bad || id.log.IsZero() {
 		return id, corruptView("meta: identity")
@@ -85,11 +91,11 @@ func putLineage(tx *bolt.Tx, as []ancestor) error {
 		b = append(b, a.log[:]...)
 		b = binary.BigEndian.AppendUint64(b, uint64(a.cut))
 	}
-	return tx.Bucket(bucketMeta).Put(metaLineage, b)
+	return putMeta(tx, metaLineage, b)
 }
 
 func getLineage(tx *bolt.Tx) (as []ancestor, err error) {
-	d := decoder{b: tx.Bucket(bucketMeta).Get(metaLineage)}
+	d := openMeta(tx, metaLineage)
 	for len(d.b) > 0 && !d.bad {
 		as = append(as, ancestor{log: d.id(), cut: Seq(d.uint64())})
 	}
@@ -101,11 +107,11 @@ func getLineage(tx *bolt.Tx) (as []ancestor, err error) {
 
 func putCheckpoint(tx *bolt.Tx, c checkpoint) error {
 	b := binary.BigEndian.AppendUint64(nil, uint64(c.seq))
-	return tx.Bucket(bucketMeta).Put(metaCheckpoint, binary.BigEndian.AppendUint64(b, uint64(c.bytes)))
+	return putMeta(tx, metaCheckpoint, binary.BigEndian.AppendUint64(b, uint64(c.bytes)))
 }
 
 func getCheckpoint(tx *bolt.Tx) (checkpoint, error) {
-	d := decoder{b: tx.Bucket(bucketMeta).Get(metaCheckpoint)}
+	d := openMeta(tx, metaCheckpoint)
 	c := checkpoint{seq: Seq(d.uint64()), bytes: int64(d.uint64())}
 	if d.bad {
 		return c, corruptView("meta: checkpoint")
@@ -117,11 +123,11 @@ func putFloor(tx *bolt.Tx, f floorMark) error {
 	b := binary.BigEndian.AppendUint64(nil, uint64(f.seq))
 	b = binary.BigEndian.AppendUint32(b, f.crc)
 	b = append(b, f.id[:]...)
-	return tx.Bucket(bucketMeta).Put(metaFloor, binary.BigEndian.AppendUint64(b, uint64(f.at)))
+	return putMeta(tx, metaFloor, binary.BigEndian.AppendUint64(b, uint64(f.at)))
 }
 
 func getFloor(tx *bolt.Tx) (floorMark, error) {
-	d := decoder{b: tx.Bucket(bucketMeta).Get(metaFloor)}
+	d := openMeta(tx, metaFloor)
 	f := floorMark{seq: Seq(d.uint64()), crc: d.uint32(), id: d.id(), at: int64(d.uint64())}
 	if d.bad {
 		return f, corruptView("meta: floor")

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -13,12 +14,13 @@ import (
 type Options struct {
 	Limits     Limits
 	Retention  Retention
-	TailBytes  int          // memory for the newest events; default 32 MiB
-	QueueBytes int          // pushes that wait for the writer; a full queue makes Append wait; default 16 MiB
-	Logger     *slog.Logger // default: slog.Default
-	ReadOnly   bool         // for tools: a shared lock, nothing is written, Append and Apply return ErrReadOnly
-	OnFail     func(error)  // called once when the store has stopped after a failure of the disk (docs/operations.md)
-	Sparse     bool         // a new file takes its events from a sequencer elsewhere, by Apply; seqs may have holes
+	TailBytes  int                                          // memory for the newest events; default 32 MiB
+	QueueBytes int                                          // pushes that wait for the writer; a full queue makes Append wait; default 16 MiB
+	Logger     *slog.Logger                                 // default: slog.Default
+	ReadOnly   bool                                         // for tools: a shared lock, nothing is written, Append and Apply return ErrReadOnly
+	OnFail     func(error)                                  // called once when the store has stopped after a failure of the disk (docs/operations.md)
+	Verify     func(ctx context.Context, path string) error // looks at a finished backup, best in a process of its own; default: Check
+	Sparse     bool                                         // a new file takes its events from a sequencer elsewhere, by Apply; seqs may have holes
 
 	pageSize int      // tests: bbolt's page size
 	mmapSize int      // tests: the initial map

@@ -150,7 +150,7 @@ func (r *reader) get(seq Seq, rec *record) error {
 
 func (r *reader) parse(seq Seq, v []byte, rec *record) error {
 	if r.s.opts.faults.noCRC {
-		v = sealed(seq, v)
+		v = resealed(seq, v)
 	}
 	return parseRecord(seq, v, rec)
 }
@@ -233,8 +233,8 @@ func (r *reader) fromFile() (Page, error) {
 	return r.streamFromFile(name, r.strm)
 }
 
-// sealed gives a record a checksum that fits, whatever it holds: only for the control of the test that damages files.
-func sealed(seq Seq, v []byte) []byte {
+// resealed gives a record a checksum that fits, whatever it holds: only for the control of the test that damages files.
+func resealed(seq Seq, v []byte) []byte {
 	if len(v) < 4 {
 		return v
 	}

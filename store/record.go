@@ -280,6 +280,23 @@ func (d *decoder) bytes() []byte {
 
 func (d *decoder) string() string { return viewString(d.bytes()) }
 
+// sealed appends to value, an entry of a view or of the metadata, the checksum of its key and itself.
+func sealed(key, value []byte) []byte {
+	return binary.BigEndian.AppendUint32(value, crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value))
+}
+
+// unsealed returns a decoder for a sealed value; it is bad when the checksum does not fit.
+func unsealed(key, b []byte) decoder {
+	if len(b) < 4 {
+		return decoder{bad: true}
+	}
+	value := b[: len(b)-4 : len(b)-4]
+	if crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value) != binary.BigEndian.Uint32(b[len(b)-4:]) {
+		return decoder{bad: true}
+	}
+	return decoder{b: value}
+}
+
 // viewString is b as a string without a copy; b must not change afterwards.
 func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 

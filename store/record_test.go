@@ -108,7 +108,7 @@ func FuzzRecord(f *testing.F) {
 		s := Seq(seq%uint64(MaxSeq)) + 1
 		peekStream(b)
 		var r record
-		if parseRecord(s, sealed(s, bytes.Clone(b)), &r) != nil {
+		if parseRecord(s, resealed(s, bytes.Clone(b)), &r) != nil {
 			return
 		}
 		var again record
@@ -122,5 +122,36 @@ func TestFuzzRecordSeeds(t *testing.T) {
 	dir := filepath.Join("testdata", "fuzz", "FuzzRecord")
 	if seeds, err := os.ReadDir(dir); err != nil || len(seeds) < 3 {
 		t.Fatalf("%s: %d seeds, %v", dir, len(seeds), err)
+	}
+}
+
+// No bit of a view's entry, nor of its key, can flip unnoticed.
+func TestEntriesFindEveryFlip(t *testing.T) {
+	at := DocKey{Stream: "room/1", Key: "card/7"}
+	doc, err := docState{seq: 300, exists: true, data: []byte(`{"n":1}`)}.value(at.bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := []struct {
+		key, value []byte
+		parse      func(k, v []byte) error
+	}{
+		{at.bytes(), doc, func(k, v []byte) error { _, err := parseDoc(k, v); return err }},
+		{[]byte("room/1"), headState{last: 7, count: 3, floor: 2}.value([]byte("room/1")), func(k, v []byte) error { _, err := parseHead(k, v); return err }},
+	}
+	for _, e := range entries {
+		if err := e.parse(e.key, e.value); err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range [][]byte{e.key, e.value} {
+			for i := range len(b) * 8 {
+				b[i/8] ^= 1 << (i % 8)
+				var c *CorruptError
+				if err := e.parse(e.key, e.value); !errors.As(err, &c) {
+					t.Fatalf("%q: bit %d: %v", b, i, err)
+				}
+				b[i/8] ^= 1 << (i % 8)
+			}
+		}
 	}
 }

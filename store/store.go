@@ -49,6 +49,7 @@ type Store struct {
 	logBytes int64
 	watchers []func(Commit)
 	holds    int       // snapshots being read: trimming waits for them
+	copies   int       // backups under way: trimming waits until they end
 	heldAt   time.Time // since when trimming has been waiting
 
 	ids *idIndex // guards itself
@@ -118,6 +119,9 @@ func openBolt(path string, o *Options) (db *bolt.DB, err error) {
 		db, err = bolt.Open(path, 0o600, o.bolt())
 		return err
 	})
+	if err != nil && o.file != nil {
+		o.file.Close() // bbolt has done so unless it panicked; either way the lock must go
+	}
 	switch {
 	case err == nil:
 		return db, nil

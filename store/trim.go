@@ -156,7 +156,7 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 	} else if s.heldAt.IsZero() {
 		s.heldAt = s.opts.now()
 	}
-	wait := held && s.opts.now().Sub(s.heldAt) < trimWait
+	wait := held && s.opts.now().Sub(s.heldAt) < trimWait || s.copies > 0
 	from, ckpt := s.floor, s.ckpt
 	s.mu.Unlock()
 	if wait {

@@ -127,18 +127,17 @@ func (m *machine) trimmed(s *sub) {
 // documents takes a page of documents and returns the frame to send; nil: the page had none and more follow.
 func (m *machine) documents(s *sub, page store.DocPage) *Snapshot {
 	out := &Snapshot{Sub: s.id, Seq: s.snap.seq, Wide: s.filter.Wide(), Docs: page.Docs}
-	fit := docsThatFit(page.Docs, m.rules.limits.Frame-frameHead)
-	if fit < len(page.Docs) {
+	if fit := docsThatFit(page.Docs, m.rules.limits.Frame-frameHead); fit < len(page.Docs) {
+		last := &page.Docs[fit-1]
 		out.Docs, page.More = page.Docs[:fit], true
+		page.Through = store.DocKey{Stream: last.Stream, Key: last.Key}
 	}
 	if page.More {
+		s.snap.after = page.Through
+		m.settle(s)
 		if len(out.Docs) == 0 {
-			m.settle(s)
 			return nil
 		}
-		last := &out.Docs[len(out.Docs)-1]
-		s.snap.after = store.DocKey{Stream: last.Stream, Key: last.Key}
-		m.settle(s)
 		return out
 	}
 	out.Done, out.Upto = true, max(page.Head, s.snap.seq)

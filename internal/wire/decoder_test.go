@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -141,5 +142,18 @@ func TestCodesEndConnections(t *testing.T) {
 	}
 	if Status("unheard_of") != 500 {
 		t.Errorf("status %d", Status("unheard_of"))
+	}
+}
+
+func TestHelloWithTooManySubs(t *testing.T) {
+	d := &Decoder{Limits: Limits{Subs: 2}.WithDefaults()}
+	h := mustDecode[*Hello](t, d, `{"type":"hello","subs":[{},7,{},{"sub":4,"stream":"a"},null,{"sub":6}]}`)
+	var got []uint64
+	for _, s := range h.Subs {
+		got = append(got, s.Sub)
+	}
+	// The server answers those that are too many, but not those that nobody could recognise.
+	if want := []uint64{0, 0, 4, 6}; !slices.Equal(got, want) {
+		t.Errorf("subs %v, want %v", got, want)
 	}
 }
