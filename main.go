@@ -37,6 +37,7 @@ func build(c cli.Config) (*cli.Server, error) {
 		TailBytes:  int(c.Tail),
 		QueueBytes: int(c.Queue),
 		OnFail:     c.OnFail,
+		Verify:     c.Verify,
 		Logger:     c.Logger,
 	})
 	if err != nil {

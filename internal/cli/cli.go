@@ -31,6 +31,8 @@ type commands struct {
 	Docs    docsCmd    `cmd:"" help:"Print the documents of a stream, or one of them, now or as of a seq."`
 	Streams streamsCmd `cmd:"" help:"List the streams."`
 	Check   checkCmd   `cmd:"" help:"Verify every invariant of a data file."`
+	Backup  backupCmd  `cmd:"" help:"Copy a data file consistently, while a server is writing to it, too."`
+	Restore restoreCmd `cmd:"" help:"Make a data file from a backup, as a new log, whole or up to a seq."`
 	Bench   benchCmd   `cmd:"" help:"Measure a server."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

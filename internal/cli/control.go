@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"syscall"
 
@@ -37,6 +41,7 @@ func listenControl(db *store.Store) (*control, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /backup", func(w http.ResponseWriter, r *http.Request) { serveBackup(db, w, r) })
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(db.Stats()) })
 	c := &control{web: &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}, path: path, done: make(chan struct{})}
 	go func() {
@@ -51,4 +56,63 @@ func (c *control) Close() error {
 	err := c.web.Close()
 	<-c.done
 	return err
+}
+
+// controlLine is one line of an answer.
+type controlLine struct {
+	Done, Total int64
+	Info        *store.BackupInfo `json:",omitempty"`
+	Error       string            `json:",omitempty"`
+}
+
+func serveBackup(db *store.Store, w http.ResponseWriter, r *http.Request) {
+	out := json.NewEncoder(w)
+	flush := http.NewResponseController(w).Flush
+	info, err := db.Backup(r.Context(), r.URL.Query().Get("to"), func(done, total int64) {
+		out.Encode(controlLine{Done: done, Total: total})
+		flush()
+	})
+	if err != nil {
+		out.Encode(controlLine{Error: err.Error()})
+		return
+	}
+	out.Encode(controlLine{Info: &info})
+}
+
+// errNoServer means that no server answers for the data file.
+var errNoServer = errors.New("no server is running on it")
+
+// askBackup asks the server that owns data to back it up.
+func askBackup(ctx context.Context, data, to string, show func(done, total int64)) (info store.BackupInfo, err error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", controlPath(data))
+	}
+	t := &http.Transport{DialContext: dial}
+	defer t.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://control/backup?to="+url.QueryEscape(to), nil)
+	if err != nil {
+		return info, err
+	}
+	res, err := (&http.Client{Transport: t}).Do(req)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			return info, errNoServer
+		}
+		return info, err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		var l controlLine
+		switch err := json.Unmarshal(lines.Bytes(), &l); {
+		case err != nil:
+			return info, err
+		case l.Error != "":
+			return info, errors.New(l.Error)
+		case l.Info != nil:
+			return *l.Info, nil
+		}
+		show(l.Done, l.Total)
+	}
+	return info, errors.Join(fmt.Errorf("the server ended before the backup was complete"), lines.Err())
 }

@@ -177,7 +177,6 @@ type pushResults struct {
 	json    bool
 	refused int
 	err     error
-	ended   chan struct{} // closed with the last answer
 }
 
 func (p *pushResults) send(ctx context.Context, cl *client.Client, patience time.Duration, m *store.Mutation) error {

@@ -40,7 +40,8 @@ type Config struct {
 	Compress  bool
 	MinApp    map[string]string
 	Logger    *slog.Logger
-	OnFail    func(error) // the store has stopped for good
+	OnFail    func(error)                                  // the store has stopped for good
+	Verify    func(ctx context.Context, path string) error // checks a backup in a process of its own
 }
 
 // Limits are what clients are held to; zero fields mean defaults.
@@ -167,6 +168,7 @@ func (c *serveCmd) config(sys *system, onFail func(error)) Config {
 		MinApp:    c.MinApp,
 		Logger:    slog.New(h),
 		OnFail:    onFail,
+		Verify:    sys.verify,
 	}
 }
 
