@@ -207,7 +207,12 @@ func (m *Subscribed) read(s *scanner, name []byte) bool {
 	return true
 }
 
-func (m *Subscribed) check(s *scanner) { s.needSub(m.Sub) }
+func (m *Subscribed) check(s *scanner) {
+	s.needSub(m.Sub)
+	if m.Filter == (store.Filter{}) {
+		s.wrong("subscribed has no stream")
+	}
+}
 
 func (m *Unsubscribed) read(s *scanner, name []byte) bool {
 	switch string(name) {
