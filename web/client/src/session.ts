@@ -1,0 +1,508 @@
+import type { Entry } from "./outbox.ts";
+import { foldEvent, type Docs, type Replica, type State } from "./state.ts";
+import type { Cursor } from "./storage.ts";
+import type { Json } from "./json.ts";
+import type { Limits, Member, ServerMessage, TidemarkEvent } from "./wire.ts";
+
+const FRAME = 48 << 10; // bytes of a push or of hello: small enough for slow lines and for the server's limit of hello
+const FLIGHT = 1 << 20; // unanswered bytes: what a slow line still holds after the app went offline
+const PATIENCE = 10_000; // ms until an unanswered ping or hello means that the line is dead
+const RETRY = 1_000; // ms before the first new attempt after a "later", doubling
+const RETRY_MAX = 30_000;
+
+/** What the shell has to do. */
+export type Effect =
+  | { do: "send"; text: string }
+  | { do: "close"; why: string }
+  | { do: "token" }
+  | { do: "welcome"; by?: string }
+  | { do: "live"; stream: string; events: number }
+  | { do: "reset"; stream: string; reason: string }
+  | { do: "signal"; stream: string; session: string; by?: string; data: Json }
+  | { do: "presence"; stream: string; set?: Member[]; gone?: string[]; full?: boolean }
+  | { do: "goodbye"; after: number }
+  | { do: "error"; code: string; message: string; stream?: string };
+
+/** One subscription of one connection. */
+interface Sub {
+  readonly r: Replica;
+  /** Where it started, and the last event since; the chain of `prev` begins anew with every subscribe, reset and snapshot. */
+  from: Cursor | undefined;
+  start: number;
+  last: TidemarkEvent | undefined;
+  live: boolean;
+  /** Documents of a snapshot that is not complete yet, the cursor that they stand for, and up to where events are needed. */
+  staged?: Docs;
+  at?: Cursor;
+  upto?: number;
+  /** Replaced by a newer subscription of the same replica; listened to only for presence. */
+  old?: boolean;
+  /** How many came since the last time it was live, and how often in vain it was subscribed again. */
+  events: number;
+  tries: number;
+}
+
+const FROM = { docs: "snapshot", events: "start", live: "now" };
+
+/**
+ * The client's side of one tidemark.v1 conversation: a state machine without socket, timer or clock. Every input gives the
+ * effects that the shell carries out in order; what it does to outbox and confirmed state it does in `State`.
+ */
+export class Session {
+  /** undefined: no connection. */
+  phase: "connecting" | "replaying" | "live" | undefined;
+  id = "";
+  head = 0;
+  /** When `tick` wants to be called, in ms of the shell's clock. */
+  wake = Infinity;
+
+  private readonly state: State;
+  private readonly wanted = new Map<string, Replica>();
+  private readonly random: () => number;
+  private out: Effect[] = [];
+
+  // One connection's. `start` sets all of it anew.
+  private log = "";
+  /** The log of the newest connection. */
+  get logId(): string {
+    return this.log;
+  }
+  private helloLog: string | undefined;
+  private limits: Limits = { frame: 1 << 20, mutations: 1000, inflight: 1000, subs: 1000 };
+  private heartbeat = 25_000;
+  private subs = new Map<number, Sub>();
+  private nextSub = 1;
+  private ref = 0;
+  private unsent: Entry[] = [];
+  private inflight: { ref: number; entries: Entry[]; bytes: number }[] = [];
+  private flying = 0;
+  private bytes = 0;
+  /** The first mutation refused with a "later": it must be the next one that is sent. */
+  private lock: Entry | undefined;
+  /** The same, once its time has come: sent even if its event came meanwhile. */
+  private first: Entry | undefined;
+  private retryAt = Infinity;
+  private retries = 0;
+  private heard = 0;
+  private asked = Infinity;
+  private refreshAt = Infinity;
+  private leaving = false;
+  private presence = new Map<string, Json>();
+
+  constructor(state: State, random: () => number = Math.random) {
+    this.state = state;
+    this.random = random;
+  }
+
+  /** The socket is open. */
+  start(hello: { client: string; n: number; token?: string; app?: string }, now: number): Effect[] {
+    this.phase = "connecting";
+    this.subs = new Map();
+    this.unsent = [];
+    this.inflight = [];
+    this.flying = this.bytes = 0;
+    this.lock = this.first = undefined;
+    this.retryAt = this.refreshAt = Infinity;
+    this.leaving = false;
+    this.heard = this.asked = now;
+    this.helloLog = [...this.wanted.values()].find((r) => r.cur)?.cur?.log;
+    const first: string[] = [];
+    const rest: object[] = [];
+    let room = FRAME - (hello.token?.length ?? 0);
+    for (const r of this.wanted.values()) {
+      const entry = this.subscribe(r, r.cur);
+      room -= 3 * JSON.stringify(entry).length;
+      if (room > 0) first.push(JSON.stringify(entry));
+      else rest.push({ type: "subscribe", ...entry });
+    }
+    const head = JSON.stringify({ type: "hello", ...hello, ...(this.helloLog && { log: this.helloLog }) });
+    this.out.push({ do: "send", text: `${head.slice(0, -1)},"subs":[${first}]}` });
+    for (const m of rest) this.send(m);
+    return this.done(now);
+  }
+
+  /** The socket is gone. */
+  stop(): void {
+    this.phase = undefined;
+    this.wake = Infinity;
+    this.subs = new Map();
+  }
+
+  want(r: Replica, now: number): Effect[] {
+    this.wanted.set(r.id, r);
+    if (this.phase) this.send({ type: "subscribe", ...this.subscribe(r, r.cur) });
+    return this.done(now);
+  }
+
+  unwant(r: Replica, now: number): Effect[] {
+    this.wanted.delete(r.id);
+    for (const [sub, s] of this.subs) if (s.r === r && !s.old) this.leave(sub, s);
+    return this.done(now);
+  }
+
+  wants(r: Replica): boolean {
+    return this.wanted.has(r.id);
+  }
+  all(): Replica[] {
+    return [...this.wanted.values()];
+  }
+
+  /** The outbox has new mutations on disk. */
+  queue(entries: Iterable<Entry>, now: number): Effect[] {
+    if (this.welcomed) this.unsent.push(...entries);
+    return this.done(now);
+  }
+
+  reauth(token: string, now: number): Effect[] {
+    if (this.phase) this.send({ type: "auth", token });
+    return this.done(now);
+  }
+
+  signal(stream: string, data: Json, now: number): Effect[] {
+    if (this.welcomed) this.send({ type: "signal", stream, data });
+    return this.done(now);
+  }
+
+  setPresence(stream: string, data: Json, now: number): Effect[] {
+    if (data === null) this.presence.delete(stream);
+    else this.presence.set(stream, data);
+    if (this.welcomed && this.subscribedTo(stream)) this.send({ type: "presence", stream, data });
+    return this.done(now);
+  }
+
+  /** Is the line still there? Asked when the device woke up. */
+  probe(now: number): Effect[] {
+    if (this.welcomed && this.asked === Infinity) this.ping(now);
+    return this.done(now);
+  }
+
+  tick(now: number): Effect[] {
+    if (!this.phase) return [];
+    if (now - this.asked >= PATIENCE) this.out.push({ do: "close", why: "silent" });
+    else if (this.welcomed && this.asked === Infinity && now - this.heard >= this.heartbeat) this.ping(now);
+    if (now >= this.refreshAt) {
+      this.refreshAt = Infinity;
+      this.out.push({ do: "token" });
+    }
+    if (now >= this.retryAt) {
+      this.retryAt = Infinity;
+      const lock = this.lock!;
+      this.lock = undefined;
+      this.first = lock;
+      this.unsent = [lock, ...this.due().filter((e) => e !== lock)];
+    }
+    return this.done(now);
+  }
+
+  receive(m: ServerMessage, now: number): Effect[] {
+    this.heard = now;
+    if (this.welcomed) this.asked = Infinity;
+    const s = "sub" in m && m.sub !== undefined ? this.subs.get(m.sub) : undefined;
+    switch (m.type) {
+      case "welcome":
+        this.welcome(m, now);
+        break;
+      case "subscribed":
+        if (s) {
+          s.start = m.since;
+          const mine = this.presence.get(s.r.stream);
+          if (mine !== undefined) this.send({ type: "presence", stream: s.r.stream, data: mine });
+        }
+        break;
+      case "events":
+        if (s && !s.old) this.events(m.sub, s, m.events);
+        break;
+      case "live":
+        if (s && !s.old) this.live(s, { seq: m.seq, log: this.log, ...(m.mark && { mark: m.mark }) });
+        break;
+      case "reset":
+        if (s && !s.old) this.reset(s, m);
+        break;
+      case "snapshot":
+        if (s?.staged && !s.old) this.snapshot(s, m);
+        break;
+      case "unsubscribed":
+        this.subs.delete(m.sub);
+        break;
+      case "ack":
+        this.ack(m.results, now);
+        break;
+      case "signal":
+        if (s) this.out.push({ do: "signal", stream: s.r.stream, session: m.session, by: m.by, data: m.data });
+        break;
+      case "presence":
+        if (s) this.out.push({ do: "presence", stream: s.r.stream, set: m.set, gone: m.gone, full: m.full });
+        break;
+      case "pong":
+        this.head = m.head;
+        for (const sub of this.subs.values()) if (sub.live && !sub.old) this.move(sub, { seq: m.seq, log: this.log, ...(m.mark && { mark: m.mark }) });
+        break;
+      case "authenticated":
+        this.expiry(m.expires_at, now);
+        for (const r of this.wanted.values()) if (r.error) this.send({ type: "subscribe", ...this.subscribe(r, r.cur) });
+        break;
+      case "error":
+        this.error(m, s, now);
+        break;
+      case "goodbye":
+        this.leaving = true;
+        this.out.push({ do: "goodbye", after: m.reconnect_after_ms ?? 0 });
+    }
+    this.state.settle();
+    return this.done(now);
+  }
+
+  private get welcomed() {
+    return this.phase === "replaying" || this.phase === "live";
+  }
+
+  private welcome(m: Extract<ServerMessage, { type: "welcome" }>, now: number) {
+    this.phase = "replaying";
+    this.asked = Infinity;
+    this.log = m.log;
+    this.id = m.session;
+    this.head = m.head;
+    this.heartbeat = m.heartbeat_ms || this.heartbeat;
+    this.limits = { ...this.limits, ...m.limits };
+    this.expiry(m.expires_at, now);
+    for (const e of [...this.state.outbox.accepted]) if (e.slog !== m.log) this.state.requeue(e);
+    this.unsent = this.due();
+    this.out.push({ do: "welcome", by: m.by });
+  }
+
+  /** A token is renewed well before it ends, so that the line need not be cut. */
+  private expiry(at: number | undefined, now: number) {
+    const left = (at ?? Infinity) - now;
+    this.refreshAt = now + (left > 300_000 ? left - 60_000 : left > 0 ? left * 0.8 : 10_000); // 10 s: our clock is wrong
+  }
+
+  // Subscriptions.
+
+  private subscribe(r: Replica, from: Cursor | undefined, tries = 0) {
+    const sub = this.nextSub++;
+    r.error = undefined;
+    this.subs.set(sub, { r, from, start: from?.seq ?? 0, last: undefined, live: false, events: 0, tries, ...(r.kind === "docs" && !from && { staged: new Map() }) });
+    return {
+      sub,
+      stream: r.stream,
+      ...(from && { since: from.seq, ...(from.mark && { mark: from.mark }), ...(from.log !== this.helloLog && { log: from.log }) }),
+      from: FROM[r.kind],
+    };
+  }
+
+  private leave(sub: number, s: Sub) {
+    s.old = true;
+    this.send({ type: "unsubscribe", sub });
+  }
+
+  /** Something is missing: go on from the last event that was applied. The new one comes first, so that presence stays. */
+  private resubscribe(sub: number, s: Sub) {
+    const tries = s.last ? 1 : s.tries + 1;
+    if (tries > 3) return void this.out.push({ do: "close", why: "the server's events do not connect" });
+    const from = s.staged || tries === 3 ? undefined : s.last ? { seq: s.last.seq, log: this.log, mark: s.last.id } : s.from;
+    if (s.r.kind !== "live") {
+      if (from) this.state.moved(s.r, from);
+      else this.state.drop(s.r, false);
+    }
+    this.send({ type: "subscribe", ...this.subscribe(s.r, from, tries) });
+    this.leave(sub, s);
+  }
+
+  private events(sub: number, s: Sub, events: TidemarkEvent[]) {
+    let last = s.last;
+    for (const e of events) {
+      if (last ? e.prev !== last.seq || e.seq <= e.prev : e.prev > s.start || e.seq <= s.start) return this.resubscribe(sub, s);
+      last = e;
+    }
+    if (!last || s.r.kind === "live") return;
+    s.last = last;
+    s.events += events.length;
+    const cur = { seq: last.seq, log: this.log, ...(last.id && { mark: last.id }) };
+    if (!s.staged) return this.state.events(s.r, events, cur);
+    for (const e of events) {
+      this.state.arrived(e, this.log);
+      foldEvent(s.staged, e);
+    }
+    s.at = cur;
+    if (cur.seq >= (s.upto ?? Infinity)) this.complete(s);
+  }
+
+  private live(s: Sub, cur: Cursor) {
+    if (s.staged) {
+      s.at = cur;
+      this.complete(s);
+    }
+    s.live = true;
+    this.move(s, cur);
+    this.out.push({ do: "live", stream: s.r.stream, events: s.events });
+    s.events = 0;
+  }
+
+  private move(s: Sub, cur: Cursor) {
+    const old = s.r.cur;
+    const same = old && old.log === cur.log && (cur.seq < old.seq || (cur.seq === old.seq && (!cur.mark || cur.mark === old.mark)));
+    if (!same && s.r.kind !== "live") this.state.moved(s.r, cur);
+  }
+
+  private reset(s: Sub, m: Extract<ServerMessage, { type: "reset" }>) {
+    this.log = m.log;
+    s.from = s.last = undefined;
+    s.live = false;
+    s.start = s.r.kind === "events" ? m.floor : 0;
+    if (s.r.kind === "live") return;
+    if (s.r.kind === "docs") s.staged = new Map();
+    s.at = s.upto = undefined;
+    this.state.drop(s.r, m.reason === "erased");
+    this.out.push({ do: "reset", stream: s.r.stream, reason: m.reason });
+  }
+
+  private snapshot(s: Sub, m: Extract<ServerMessage, { type: "snapshot" }>) {
+    for (const doc of m.docs) s.staged!.set(doc.key, { key: doc.key, seq: doc.seq, data: doc.data });
+    if (!m.done) return;
+    s.start = m.seq;
+    s.last = undefined;
+    s.at = { seq: m.seq, log: this.log, ...(m.mark && { mark: m.mark }) };
+    s.from = s.at;
+    s.upto = m.upto ?? m.seq;
+    if (s.upto <= m.seq) this.complete(s);
+  }
+
+  /** Everything up to `upto` is applied: from here on the documents are a state that the log really had. */
+  private complete(s: Sub) {
+    const docs = s.staged!;
+    s.staged = undefined;
+    this.state.replace(s.r, docs, s.at!);
+  }
+
+  private subscribedTo(stream: string) {
+    for (const s of this.subs.values()) if (s.r.stream === stream && !s.old && !s.r.error) return true;
+    return false;
+  }
+
+  // Writing.
+
+  /** What has no verdict and is on disk. */
+  private due(): Entry[] {
+    return [...this.state.outbox.entries()].filter((e) => e.k !== undefined && e.seq === undefined);
+  }
+
+  private pump(now: number) {
+    if (!this.welcomed || this.leaving) return;
+    while (this.unsent.length && !this.lock) {
+      const frame = this.frame(now);
+      if (!frame) return;
+      const { entries, log } = frame;
+      const bytes = entries.reduce((n, e) => n + e.text.length, 0);
+      this.inflight.push({ ref: ++this.ref, entries, bytes });
+      this.flying += entries.length;
+      this.bytes += bytes;
+      const text = entries.map((e) => e.text).join(",");
+      this.out.push({ do: "send", text: `{"type":"push","ref":${this.ref},${log ? `"log":"${log}",` : ""}"mutations":[${text}]}` });
+    }
+  }
+
+  /** Takes the next push frame from what is unsent: one log, small, within what may be unanswered. */
+  private frame(now: number): { entries: Entry[]; log?: string } | undefined {
+    const most = Math.min(this.limits.mutations, this.limits.inflight - this.flying);
+    const entries: Entry[] = [];
+    let size = 0;
+    let used = 0;
+    let log: string | undefined;
+    for (const e of this.unsent) {
+      const alive = e === this.first || (e.seq === undefined && this.state.outbox.get(e.id) === e);
+      if (alive) {
+        const bytes = utf8Length(e.text);
+        if (bytes + 200 > this.limits.frame) {
+          this.state.refuse(e, { code: "too_large", message: "the mutation is larger than the server's frames" }, now);
+        } else {
+          if (entries.length >= most || (entries.length && (size + bytes > FRAME || (log && e.log && e.log !== log)))) break;
+          if (this.flying && this.bytes + size + bytes > FLIGHT) break;
+          entries.push(e);
+          log ??= e.log;
+          size += bytes + 1;
+        }
+      }
+      used++;
+    }
+    this.unsent.splice(0, used);
+    if (entries.length) this.first = undefined;
+    return entries.length ? { entries, log } : undefined;
+  }
+
+  private ack(results: Extract<ServerMessage, { type: "ack" }>["results"], now: number) {
+    const frame = this.inflight.shift();
+    if (!frame) return;
+    this.answered(frame);
+    frame.entries.forEach((e, i) => {
+      const { seq, error } = results[i] ?? { error: { code: "internal", later: true } };
+      if (error?.later) this.lock ??= e;
+      else {
+        this.retries = 0;
+        if (this.state.outbox.get(e.id) !== e || e.seq !== undefined) return; // its event came before
+        if (error) this.state.refuse(e, error, now);
+        else this.state.accept(e, seq!, this.log);
+      }
+    });
+    this.later(now);
+  }
+
+  private answered(frame: { entries: Entry[]; bytes: number }) {
+    this.flying -= frame.entries.length;
+    this.bytes -= frame.bytes;
+  }
+
+  /** After a "later" nothing is sent until all is answered; then, a while after, all again from the first one refused. */
+  private later(now: number) {
+    if (!this.lock || this.inflight.length || this.retryAt !== Infinity) return;
+    this.retryAt = now + Math.min(RETRY_MAX, RETRY * 2 ** this.retries++) * (0.5 + this.random() / 2);
+  }
+
+  private error(m: Extract<ServerMessage, { type: "error" }>, s: Sub | undefined, now: number) {
+    const i = this.inflight.findIndex((f) => f.ref === m.ref);
+    if (i >= 0) {
+      const [frame] = this.inflight.splice(i, 1);
+      this.answered(frame!);
+      for (const e of frame!.entries) if (this.state.outbox.get(e.id) === e) this.state.refuse(e, { code: m.code, message: m.message }, now);
+      this.later(now);
+    }
+    if (s && m.sub !== undefined) {
+      this.subs.delete(m.sub);
+      if (!s.old) s.r.error = m.code;
+    }
+    this.out.push({ do: "error", code: m.code, message: m.message, ...(s && { stream: s.r.stream }) });
+  }
+
+  // Every input ends here.
+
+  private ping(now: number) {
+    this.asked = now;
+    this.send({ type: "ping" });
+  }
+
+  private send(m: object) {
+    this.out.push({ do: "send", text: JSON.stringify(m) });
+  }
+
+  private done(now: number): Effect[] {
+    this.pump(now);
+    if (this.welcomed) {
+      this.phase = "live";
+      for (const s of this.subs.values()) if (!s.live && !s.old) this.phase = "replaying";
+    }
+    const deadline = this.asked + PATIENCE;
+    const beat = this.welcomed && this.asked === Infinity ? this.heard + this.heartbeat : Infinity;
+    this.wake = this.phase ? Math.min(deadline, beat, this.refreshAt, this.retryAt) : Infinity;
+    const out = this.out;
+    this.out = [];
+    return out;
+  }
+}
+
+function utf8Length(s: string): number {
+  let n = s.length;
+  for (let i = 0; i < s.length; i++) {
+    const c = s.charCodeAt(i);
+    if (c > 0x7f) n += c > 0x7ff && (c < 0xd800 || c > 0xdfff) ? 2 : 1;
+  }
+  return n;
+}

@@ -1,0 +1,124 @@
+import { covers, type Entry } from "./outbox.ts";
+import type { Replica, State } from "./state.ts";
+import type { Op, Json } from "./json.ts";
+import type { TidemarkEvent } from "./wire.ts";
+
+/** What a reducer sees: a confirmed event, or a pending mutation that has no place yet. */
+export interface ViewEvent {
+  readonly id: string;
+  readonly type: string;
+  readonly key?: string;
+  readonly op?: Op;
+  readonly data?: Json;
+  /** When the server took it; for a pending one, when it was written here. */
+  readonly at: number;
+  readonly by?: string;
+  readonly seq?: number;
+  /** Not accepted by the server yet. */
+  readonly pending: boolean;
+}
+
+/** Must give a new state and leave the old one alone: pending mutations are replayed over older states. */
+export type Reducer<S> = (state: S, event: ViewEvent) => S;
+
+const SLICE = 8; // ms of folding in one task
+
+const provisional = (e: Entry): ViewEvent => ({ id: e.id, type: e.type ?? e.op!, key: e.key, op: e.op, data: e.data, at: e.at, pending: e.seq === undefined, ...(e.seq !== undefined && { seq: e.seq }) });
+
+/** A fold of a stream's events, with the pending mutations replayed on top. */
+export class Fold<S> {
+  private confirmed: S;
+  /** The last event in `confirmed`, and those that came while older ones were being read. */
+  private seq = 0;
+  private waiting: TidemarkEvent[][] | undefined;
+  private shown: S;
+  private stale = true;
+  /** Shown until the state is whole again, after the events were dropped. */
+  private held: { state: S } | undefined;
+  private run = 0;
+  private readonly state: State;
+  private readonly r: Replica;
+  private readonly initial: S;
+  private readonly reduce: Reducer<S>;
+  private readonly changed: () => void;
+
+  constructor(state: State, r: Replica, initial: S, reduce: Reducer<S>, changed: () => void) {
+    this.state = state;
+    this.r = r;
+    this.reduce = reduce;
+    this.changed = changed;
+    this.initial = this.confirmed = this.shown = initial;
+  }
+
+  get(): S {
+    if (this.held) return this.held.state;
+    if (this.stale) {
+      let s = this.confirmed;
+      for (const e of this.state.outbox.stream(this.r.stream)) if (!covers(this.r.seen, e)) s = this.reduce(s, provisional(e));
+      this.shown = s;
+      this.stale = false;
+    }
+    return this.shown;
+  }
+
+  /** Folds what the storage has, a bit per task, then goes on with what came meanwhile. */
+  async read(history: () => Promise<TidemarkEvent[][]>): Promise<void> {
+    const run = ++this.run;
+    this.confirmed = this.initial;
+    this.seq = 0;
+    this.waiting = [];
+    const frames = await history();
+    let until = performance.now() + SLICE;
+    for (const frame of frames) {
+      if (run !== this.run) return;
+      this.take(frame);
+      if (performance.now() < until) continue;
+      await new Promise((resolve) => setTimeout(resolve));
+      until = performance.now() + SLICE;
+    }
+    if (run !== this.run) return;
+    for (const frame of this.waiting) this.take(frame);
+    this.waiting = undefined;
+    this.update();
+  }
+
+  events(events: TidemarkEvent[]): void {
+    if (this.waiting) this.waiting.push(events);
+    else this.take(events);
+    this.update();
+  }
+
+  /** The server's history changed: from the start again. */
+  dropped(hold: boolean): void {
+    if (hold) this.held ??= { state: this.get() };
+    this.run++;
+    this.confirmed = this.initial;
+    this.seq = 0;
+    this.waiting = undefined;
+    this.update();
+  }
+
+  whole(): void {
+    if (!this.held) return;
+    this.held = undefined;
+    this.update();
+  }
+
+  pending(added?: Entry): void {
+    if (added && !this.stale && !this.held) this.shown = this.reduce(this.shown, provisional(added));
+    else this.stale = true;
+    this.changed();
+  }
+
+  private take(events: TidemarkEvent[]) {
+    for (const e of events) {
+      if (e.seq <= this.seq) continue;
+      this.seq = e.seq;
+      if (!e.erased) this.confirmed = this.reduce(this.confirmed, { id: e.id, type: e.type, key: e.key, op: e.op, data: e.data, at: e.at, by: e.by, seq: e.seq, pending: false });
+    }
+  }
+  private update() {
+    this.stale = true;
+    this.changed();
+  }
+}
