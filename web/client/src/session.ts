@@ -332,7 +332,7 @@ export class Session {
       s.at = cur;
       this.complete(s);
     }
-    s.live = true;
+    s.live = s.r.whole = true;
     this.move(s, cur);
     this.out.push({ do: "live", stream: s.r.stream, events: s.events });
     s.events = 0;

@@ -24,6 +24,8 @@ export class Replica {
   seen?: Cursor;
   docs: Docs = new Map();
   loaded = false;
+  /** False from a drop until everything has come again: until then the old state may be shown, without what was accepted since. */
+  whole = true;
   /** Why the server does not serve it. */
   error?: string;
 
@@ -146,6 +148,7 @@ export class State {
   /** The confirmed state is void. Unless it must be hidden it is shown until the new one is complete. */
   drop(r: Replica, hide: boolean): void {
     r.cur = undefined;
+    r.whole = false;
     if (hide) {
       r.seen = undefined;
       r.docs = new Map();
@@ -163,6 +166,7 @@ export class State {
     for (const doc of docs.values()) this.write("docs" + r.stream + "\0" + doc.key, { t: "docs", put: { s: r.stream, ...doc } });
     r.docs = docs;
     r.cur = r.seen = cur;
+    r.whole = true;
     this.cursor(r);
     this.changes.push({ c: "load", r: r.id });
     this.on.docs(r.stream);
@@ -209,7 +213,7 @@ export class State {
     for (const e of [...this.outbox.accepted]) {
       const waits = (kind: Kind) => {
         const r = this.replicas.get(kind + ":" + e.stream);
-        return r !== undefined && !r.error && !covers(r.cur, e);
+        return r !== undefined && !r.error && !(r.whole && covers(r.cur, e));
       };
       if (waits("docs") || waits("events")) continue;
       this.forget(e);

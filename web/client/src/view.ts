@@ -1,5 +1,6 @@
 import { covers, type Entry } from "./outbox.ts";
 import type { Replica, State } from "./state.ts";
+import type { Cursor } from "./storage.ts";
 import type { Op, Json } from "./json.ts";
 import type { TidemarkEvent } from "./wire.ts";
 
@@ -33,8 +34,8 @@ export class Fold<S> {
   private waiting: TidemarkEvent[][] | undefined;
   private shown: S;
   private stale = true;
-  /** Shown until the state is whole again, after the events were dropped. */
-  private held: { state: S } | undefined;
+  /** The confirmed state to show until the new one is whole, after the events were dropped, and how far it went. */
+  private held: { state: S; seen: Cursor | undefined } | undefined;
   private run = 0;
   private readonly state: State;
   private readonly r: Replica;
@@ -51,10 +52,10 @@ export class Fold<S> {
   }
 
   get(): S {
-    if (this.held) return this.held.state;
     if (this.stale) {
-      let s = this.confirmed;
-      for (const e of this.state.outbox.stream(this.r.stream)) if (!covers(this.r.seen, e)) s = this.reduce(s, provisional(e));
+      const { state, seen } = this.held ?? { state: this.confirmed, seen: this.r.seen };
+      let s = state;
+      for (const e of this.state.outbox.stream(this.r.stream)) if (!covers(seen, e)) s = this.reduce(s, provisional(e));
       this.shown = s;
       this.stale = false;
     }
@@ -90,7 +91,7 @@ export class Fold<S> {
 
   /** The server's history changed: from the start again. */
   dropped(hold: boolean): void {
-    if (hold) this.held ??= { state: this.get() };
+    if (hold) this.held = this.r.seen ? (this.held ?? { state: this.confirmed, seen: this.r.seen }) : undefined; // no cursor: it must be hidden
     this.run++;
     this.confirmed = this.initial;
     this.seq = 0;
@@ -105,7 +106,7 @@ export class Fold<S> {
   }
 
   pending(added?: Entry): void {
-    if (added && !this.stale && !this.held) this.shown = this.reduce(this.shown, provisional(added));
+    if (added && !this.stale) this.shown = this.reduce(this.shown, provisional(added));
     else this.stale = true;
     this.changed();
   }

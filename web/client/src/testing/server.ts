@@ -44,6 +44,7 @@ export class TestServer {
   duringSnapshot: (() => void) | undefined;
   /** So many frames of events are lost without a trace, as a broken server would lose them. */
   lose = 0;
+  private held = false;
   private cuts = new Map<CutPoint, number>();
   private up = true;
   private readonly lines = new Set<Line>();
@@ -96,6 +97,15 @@ export class TestServer {
     this.pump();
     return verdict;
   }
+  /** Events stay back, while acknowledgements and snapshots go out; false: they go on. */
+  hold(on: boolean): void {
+    this.held = on;
+    if (!on) this.pump();
+  }
+  /** @internal */
+  get holding(): boolean {
+    return this.held;
+  }
   docs(stream: string): Record<string, Json> {
     return Object.fromEntries(this.log.docs(stream).map((d) => [d.key, d.data]));
   }
@@ -142,6 +152,7 @@ class Line implements Socket {
   private subs = new Map<number, Sub>();
   private lock: string | undefined;
   private ended = false;
+  private broken = false;
 
   constructor(server: TestServer) {
     this.server = server;
@@ -164,11 +175,12 @@ class Line implements Socket {
   // The server's side.
 
   tell(m: Message) {
-    if (!this.ended) queueMicrotask(() => this.onmessage?.({ data: JSON.stringify(m) }));
+    if (!this.ended) queueMicrotask(() => this.broken || this.onmessage?.({ data: JSON.stringify(m) }));
   }
   end(code: number, reason: string) {
     if (this.ended) return;
     this.ended = true;
+    this.broken = code === 1006; // what is under way is lost
     this.server.joined(this, false);
     for (const stream of [...this.presence.keys()]) this.setPresence(stream, null);
     queueMicrotask(() => this.onclose?.({ code, reason }));
@@ -268,6 +280,7 @@ class Line implements Socket {
       if (s.cursor === undefined) this.snapshot(s);
       for (;;) {
         if (this.ended || s.cursor === undefined) return;
+        if (this.server.holding) return;
         const page = this.server.log.after(s.stream, s.cursor, this.server.options.page ?? 100);
         if (!page.length) break;
         if (this.server.cutHere("events", this)) return;
