@@ -69,6 +69,7 @@ export class Hub implements TabsListener {
   /** Who else is on a stream, and which tab spoke for this client there. */
   private readonly members = new Map<string, Map<string, Member>>();
   private readonly present = new Map<string, string>();
+  private readonly mine = new Map<string, Json>();
   private readonly loading = new Set<string>();
   private meta: Meta | undefined;
   private birth: string | undefined;
@@ -141,6 +142,10 @@ export class Hub implements TabsListener {
   }
 
   signal(t: "signal" | "presence", stream: string, data: Json, from = ""): void {
+    if (t === "presence" && !from) {
+      if (data === null) this.mine.delete(stream);
+      else this.mine.set(stream, data);
+    }
     if (!this.leads) return this.tabs.send({ t, stream, data });
     if (t === "presence") this.present.set(stream, from);
     this.loop.input(() => (t === "signal" ? this.session.signal(stream, data, Date.now()) : this.session.setPresence(stream, data, Date.now())));
@@ -244,7 +249,7 @@ export class Hub implements TabsListener {
     this.others.clear();
     this.tabs.send({ t: "lead", rev: this.meta.rev });
     if (this.offline) this.tabs.send({ t: "connect", on: false });
-    this.reconcile();
+    this.announce();
     if (!this.offline) this.loop.start();
   }
 
@@ -382,6 +387,7 @@ export class Hub implements TabsListener {
   private announce() {
     if (this.leads) this.reconcile();
     else this.tabs.send({ t: "hi", wants: [...this.wants.keys()] });
+    for (const [stream, data] of this.mine) this.signal("presence", stream, data);
   }
 
   // Replicas.
@@ -476,9 +482,11 @@ export class Hub implements TabsListener {
   private pull(carried: Omit<Rows["outbox"], "k">[] = []) {
     this.then(async () => {
       if (!this.leads) return;
+      await this.saver.idle(); // what is settled is deleted then
+      const known = new Set([...this.state.outbox.entries()].map((e) => e.id));
       const [rows] = await this.store.read([{ t: "outbox" }]).catch(() => [[] as Rows["outbox"][]]);
       const stray = carried.map((row) => ({ ...row, k: ++this.unstored }));
-      const news = [...rows, ...stray].filter((row) => !this.state.outbox.get(row.id));
+      const news = [...rows, ...stray].filter((row) => !known.has(row.id) && !this.state.outbox.get(row.id));
       if (!news.length) return;
       this.state.added(news);
       const entries = news.map((row) => this.state.outbox.get(row.id)!);
@@ -509,7 +517,9 @@ export class Hub implements TabsListener {
     this.rev = meta.rev;
     const tell = () => this.tabs.send({ t: "did", rev: meta.rev, changes: batch.changes });
     if (this.ahead) return tell();
+    const { term } = this;
     this.saver.commit([...batch.writes, { t: "meta", put: meta }]).then(tell, (e) => {
+      if (term !== this.term) return;
       this.lost(e);
       tell();
     });

@@ -74,8 +74,10 @@ export class Session {
   private nextSub = 1;
   private ref = 0;
   private unsent: Entry[] = [];
-  private inflight: { ref: number; entries: Entry[]; bytes: number }[] = [];
-  private flying = 0;
+  /** All that was ever in `unsent`. */
+  private queued = new Set<Entry>();
+  /** Sent, not answered, in order. */
+  private inflight: { e: Entry; ref: number }[] = [];
   private bytes = 0;
   /** The first mutation refused with a "later": it must be the next one that is sent. */
   private lock: Entry | undefined;
@@ -100,7 +102,7 @@ export class Session {
     this.subs = new Map();
     this.unsent = [];
     this.inflight = [];
-    this.flying = this.bytes = 0;
+    this.bytes = 0;
     this.lock = this.first = undefined;
     this.retryAt = this.refreshAt = Infinity;
     this.leaving = false;
@@ -149,7 +151,12 @@ export class Session {
 
   /** The outbox has new mutations on disk. */
   queue(entries: Iterable<Entry>, now: number): Effect[] {
-    if (this.welcomed) this.unsent.push(...entries);
+    if (!this.welcomed) return this.done(now);
+    for (const e of entries) {
+      if (this.queued.has(e)) continue;
+      this.queued.add(e);
+      this.unsent.push(e);
+    }
     return this.done(now);
   }
 
@@ -205,6 +212,7 @@ export class Session {
       case "subscribed":
         if (s) {
           s.start = m.since;
+          if (s.r.kind === "events") s.from ??= { seq: m.since, log: this.log };
           const mine = this.presence.get(s.r.stream);
           if (mine !== undefined) this.send({ type: "presence", stream: s.r.stream, data: mine });
         }
@@ -267,6 +275,7 @@ export class Session {
     this.expiry(m.expires_at, now);
     for (const e of [...this.state.outbox.accepted]) if (e.slog !== m.log) this.state.requeue(e);
     this.unsent = this.due();
+    this.queued = new Set(this.unsent);
     this.out.push({ do: "welcome", by: m.by });
   }
 
@@ -340,8 +349,9 @@ export class Session {
 
   private move(s: Sub, cur: Cursor) {
     const old = s.r.cur;
-    const same = old && old.log === cur.log && (cur.seq < old.seq || (cur.seq === old.seq && (!cur.mark || cur.mark === old.mark)));
-    if (!same && s.r.kind !== "live") this.state.moved(s.r, cur);
+    if (s.r.kind === "live") return;
+    if (!old || cur.seq > old.seq) this.state.moved(s.r, cur);
+    else if (old.log !== cur.log) s.r.seen = { seq: old.seq, log: cur.log }; // the same history under a new id
   }
 
   private reset(s: Sub, m: Extract<ServerMessage, { type: "reset" }>) {
@@ -353,6 +363,7 @@ export class Session {
     if (s.r.kind === "docs") s.staged = new Map();
     s.at = s.upto = undefined;
     this.state.drop(s.r, m.reason === "erased");
+    if (s.r.kind === "events") this.state.moved(s.r, (s.from = { seq: m.floor, log: this.log }));
     this.out.push({ do: "reset", stream: s.r.stream, reason: m.reason });
   }
 
@@ -392,18 +403,17 @@ export class Session {
       const frame = this.frame(now);
       if (!frame) return;
       const { entries, log } = frame;
-      const bytes = entries.reduce((n, e) => n + e.text.length, 0);
-      this.inflight.push({ ref: ++this.ref, entries, bytes });
-      this.flying += entries.length;
-      this.bytes += bytes;
+      const ref = ++this.ref;
+      for (const e of entries) this.inflight.push({ e, ref });
       const text = entries.map((e) => e.text).join(",");
-      this.out.push({ do: "send", text: `{"type":"push","ref":${this.ref},${log ? `"log":"${log}",` : ""}"mutations":[${text}]}` });
+      this.bytes += text.length;
+      this.out.push({ do: "send", text: `{"type":"push","ref":${ref},${log ? `"log":"${log}",` : ""}"mutations":[${text}]}` });
     }
   }
 
   /** Takes the next push frame from what is unsent: one log, small, within what may be unanswered. */
   private frame(now: number): { entries: Entry[]; log?: string } | undefined {
-    const most = Math.min(this.limits.mutations, this.limits.inflight - this.flying);
+    const most = Math.min(this.limits.mutations, this.limits.inflight - this.inflight.length);
     const entries: Entry[] = [];
     let size = 0;
     let used = 0;
@@ -416,7 +426,7 @@ export class Session {
           this.state.refuse(e, { code: "too_large", message: "the mutation is larger than the server's frames" }, now);
         } else {
           if (entries.length >= most || (entries.length && (size + bytes > FRAME || (log && e.log && e.log !== log)))) break;
-          if (this.flying && this.bytes + size + bytes > FLIGHT) break;
+          if (this.inflight.length && this.bytes + size + bytes > FLIGHT) break;
           entries.push(e);
           log ??= e.log;
           size += bytes + 1;
@@ -430,25 +440,20 @@ export class Session {
   }
 
   private ack(results: Extract<ServerMessage, { type: "ack" }>["results"], now: number) {
-    const frame = this.inflight.shift();
-    if (!frame) return;
-    this.answered(frame);
-    frame.entries.forEach((e, i) => {
-      const { seq, error } = results[i] ?? { error: { code: "internal", later: true } };
-      if (error?.later) this.lock ??= e;
-      else {
-        this.retries = 0;
-        if (this.state.outbox.get(e.id) !== e || e.seq !== undefined) return; // its event came before
-        if (error) this.state.refuse(e, error, now);
-        else this.state.accept(e, seq!, this.log);
+    for (const [i, { e }] of this.inflight.splice(0, results.length).entries()) {
+      const { seq, error } = results[i]!;
+      this.bytes -= e.text.length;
+      if (error?.later) {
+        this.lock ??= e;
+        continue;
       }
-    });
+      this.retries = 0;
+      if (this.state.outbox.get(e.id) !== e || e.seq !== undefined) continue; // its event came before
+      if (error) this.state.refuse(e, error, now);
+      else this.state.accept(e, seq!, this.log);
+    }
+    if (!this.inflight.length) this.bytes = 0;
     this.later(now);
-  }
-
-  private answered(frame: { entries: Entry[]; bytes: number }) {
-    this.flying -= frame.entries.length;
-    this.bytes -= frame.bytes;
   }
 
   /** After a "later" nothing is sent until all is answered; then, a while after, all again from the first one refused. */
@@ -458,13 +463,9 @@ export class Session {
   }
 
   private error(m: Extract<ServerMessage, { type: "error" }>, s: Sub | undefined, now: number) {
-    const i = this.inflight.findIndex((f) => f.ref === m.ref);
-    if (i >= 0) {
-      const [frame] = this.inflight.splice(i, 1);
-      this.answered(frame!);
-      for (const e of frame!.entries) if (this.state.outbox.get(e.id) === e) this.state.refuse(e, { code: m.code, message: m.message }, now);
-      this.later(now);
-    }
+    for (const { e } of this.inflight.filter((f) => f.ref === m.ref)) if (this.state.outbox.get(e.id) === e) this.state.refuse(e, { code: m.code, message: m.message }, now);
+    this.inflight = this.inflight.filter((f) => f.ref !== m.ref);
+    this.later(now);
     if (s && m.sub !== undefined) {
       this.subs.delete(m.sub);
       if (!s.old) s.r.error = m.code;

@@ -213,7 +213,7 @@ export class State {
     for (const e of [...this.outbox.accepted]) {
       const waits = (kind: Kind) => {
         const r = this.replicas.get(kind + ":" + e.stream);
-        return r !== undefined && !r.error && !(r.whole && covers(r.cur, e));
+        return r !== undefined && !r.error && !(r.whole && covers(r.seen, e));
       };
       if (waits("docs") || waits("events")) continue;
       this.forget(e);
