@@ -9,6 +9,7 @@
 //	internal/wire      the JSON of the protocol, for both edges and the client
 //	internal/auth      token → principal
 //	internal/cli       the command line, with serve, which runs what build returns
+//	web/demo           a page for several people at /demo/, and an example of the TypeScript client
 //	client             the Go client, which push, tail and bench use
 //
 // ARCHITECTURE.md follows one mutation and one reconnect through them.
@@ -71,6 +72,7 @@ func edges(c cli.Config, db *store.Store) (*cli.Server, error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/v1/ws", ws)
+	mux.Handle("/demo/", demoHandler())
 	return &cli.Server{
 		Handler: mux,
 		Store:   db,

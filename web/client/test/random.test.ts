@@ -230,7 +230,7 @@ async function run(seed: number, storage: (i: number) => Storage, steps: number)
 }
 
 const from = Number(process.env.SEED ?? 1);
-const rounds = Number(process.env.ROUNDS ?? 60);
+const rounds = Number(process.env.ROUNDS ?? 40);
 
 test(`memory: ${rounds} random histories end with the server's state`, { timeout: 120_000 }, async () => {
   for (let seed = from; seed < from + rounds; seed++) {
