@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -32,9 +33,10 @@ type plTruth struct {
 	docs    []map[DocKey]plDoc
 	right   map[string]bool // documents that were compared already
 	log     ID
-	need    Seq // so far
-	floor   Seq // so far: what was trimmed, and told so
-	backups map[string]Seq
+	need    Seq             // so far
+	floor   Seq             // so far: what was trimmed, and told so
+	backups map[string]Seq  // so far: the head of each finished copy
+	copies  map[uint32]bool // that were looked at already, by checksum
 }
 
 type plDoc struct {
@@ -44,7 +46,7 @@ type plDoc struct {
 
 // newTruth reads all notes of a recording first: what a seq holds can never change.
 func newTruth(rec *plRecording) (*plTruth, error) {
-	t := &plTruth{known: map[ID]Mutation{}, pushOf: map[ID]*Push{}, right: map[string]bool{}, backups: map[string]Seq{}}
+	t := &plTruth{known: map[ID]Mutation{}, pushOf: map[ID]*Push{}, right: map[string]bool{}, backups: map[string]Seq{}, copies: map[uint32]bool{}}
 	for _, spec := range rec.Specs {
 		for _, p := range spec.pushes() {
 			for _, m := range p.Mutations {
@@ -508,10 +510,56 @@ func (d *plDisk) content(buf []byte, img plImage, n int) []byte {
 	return buf
 }
 
+// checkBackups looks at the copies that were finished.
+func (t *plTruth) checkBackups(dir string, o Options) error {
+	for name, head := range t.backups {
+		path := filepath.Join(dir, name)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("a finished backup: %w", err)
+		}
+		sum := crc32.ChecksumIEEE(b)
+		if t.copies[sum] {
+			continue
+		}
+		if err := t.checkBackup(path, o, head); err != nil {
+			return fmt.Errorf("a finished backup: %w", err)
+		}
+		t.copies[sum] = true
+	}
+	return nil
+}
+
+func (t *plTruth) checkBackup(path string, o Options, head Seq) error {
+	rep, err := Check(context.Background(), path, nil)
+	if err := errors.Join(err, rep.Err()); err != nil {
+		return err
+	}
+	o.ReadOnly = true
+	s, err := Open(path, o)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	events, err := plRead(s, All, s.Floor())
+	if err != nil || s.Head() != head || s.LogID() != t.log || len(events) != int(head-s.Floor()) {
+		return fmt.Errorf("log %s with %d events from %d to %d, want log %s to %d: %w", s.LogID(), len(events), s.Floor(), s.Head(), t.log, head, err)
+	}
+	for i := range events {
+		if err := t.sameEvent(&events[i], &t.events[events[i].Seq-1]); err != nil {
+			return err
+		}
+	}
+	return t.sameDocs(s, t.docs[head])
+}
+
 // check looks at the image; every so often every invariant of the file is checked as well, after that work.
 func (c *plImages) check(t *plTruth) error {
 	path := filepath.Join(c.dir, plName)
 	if err := t.check(path, c.o, c.r); err != nil {
+		return err
+	}
+	if err := t.checkBackups(c.dir, c.o); err != nil {
 		return err
 	}
 	if c.n++; c.n%32 != 0 {

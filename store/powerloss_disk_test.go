@@ -216,37 +216,58 @@ func (d *plDisk) dirs(fn func(dir map[string]int, how string)) {
 // plExhaustive is up to how many pending writes every subset is looked at.
 const plExhaustive = 6
 
-// afterWrite makes images that have the newest write, at least in part.
+// afterWrite makes images that have the newest write, at least in part. The pending writes of other files are there all, or not at all.
 func (d *plDisk) afterWrite(r *rand.Rand, dir map[string]int, how string, fn func(plImage)) {
-	last := len(d.pending) - 1
-	give := func(ops []plOp, what string) { fn(plImage{ops: ops, dir: dir, how: how + what}) }
-	before := d.pending[:last:last]
-	if last < plExhaustive {
-		for set := range 1 << last {
-			give(append(pick(before, func(i int) bool { return set>>i&1 == 1 }), d.pending[last]), "a subset")
-		}
-	} else {
-		give(d.pending[last:], "one write alone")
-		give(d.pending, "all writes")
-		for lost := range before {
-			give(append(pick(before, func(i int) bool { return i != lost }), d.pending[last]), "one write lost")
-		}
-		for range 8 {
-			give(append(pick(before, func(int) bool { return r.IntN(2) == 0 }), d.pending[last]), "some writes")
+	last := d.pending[len(d.pending)-1]
+	before, others := []plOp{}, []plOp{}
+	for _, op := range d.pending[:len(d.pending)-1] {
+		if op.File == last.File {
+			before = append(before, op)
+		} else {
+			others = append(others, op)
 		}
 	}
-	shuffled := slices.Clone(d.pending)
-	r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-	if len(shuffled) > 1 && !overlap(shuffled) {
-		give(shuffled, "all writes in another order")
+	give := func(ops []plOp, what string) {
+		if len(others) > 0 && r.IntN(2) == 0 {
+			ops = slices.Concat(others, ops)
+		}
+		fn(plImage{ops: ops, dir: dir, how: how + what})
+	}
+	give(append(slices.Clone(before), last), "all writes")
+	if main, there := dir[plName]; there && main != last.File {
+		give([]plOp{last}, "one write of another file alone")
+		return
+	}
+	d.subsets(r, before, last, give)
+	all := append(slices.Clone(before), last)
+	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	if len(all) > 1 && !overlap(all) {
+		give(all, "all writes in another order")
 	}
 	for _, size := range []int{512, 4096} {
-		for _, torn := range d.torn(r, d.pending[last], size) {
+		for _, torn := range d.torn(r, last, size) {
 			give([]plOp{torn}, "a torn write alone")
-			if last > 0 {
+			if len(before) > 0 {
 				give(append(slices.Clone(before), torn), "the last write torn")
 			}
 		}
+	}
+}
+
+// subsets makes images of the last write and some of those before it.
+func (d *plDisk) subsets(r *rand.Rand, before []plOp, last plOp, give func([]plOp, string)) {
+	if len(before) < plExhaustive {
+		for set := range 1<<len(before) - 1 {
+			give(append(pick(before, func(i int) bool { return set>>i&1 == 1 }), last), "a subset")
+		}
+		return
+	}
+	give([]plOp{last}, "one write alone")
+	for lost := range before {
+		give(append(pick(before, func(i int) bool { return i != lost }), last), "one write lost")
+	}
+	for range 8 {
+		give(append(pick(before, func(int) bool { return r.IntN(2) == 0 }), last), "some writes")
 	}
 }
 

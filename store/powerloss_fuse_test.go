@@ -28,8 +28,9 @@ type plWorld struct {
 	next   int
 	ops    []plOp
 	syncs  int
-	failAt int  // the sync of a file that fails with EIO; 0: none
+	failAt int  // the sync of a file that fails; 0: none
 	lost   bool // and what it was to sync is lost
+	errno  syscall.Errno
 }
 
 // plNotes is the name of the file through which the store's process tells what it tells its clients: as every operation
@@ -60,7 +61,7 @@ func (w *plWorld) sync(n int) syscall.Errno {
 	if w.lost {
 		w.record(plOp{Kind: plSyncLost, File: n})
 	}
-	return syscall.EIO
+	return w.errno
 }
 
 // run mounts the world and runs the test binary on it as the process that spec describes.

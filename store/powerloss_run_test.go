@@ -41,7 +41,7 @@ type plSpec struct {
 	Control string // a promise that is broken on purpose
 	Trim    int    // every so many bursts, the log is trimmed
 	Keep    int    // to this many events
-	Backup  int    // before this burst, a backup is made
+	Backup  int    // after this burst, a backup is begun
 	Close   bool   // the store is closed at the end; else the process just ends
 	Every   int    // only every so many of the images are looked at; 0: all
 }
@@ -130,10 +130,11 @@ func (s plSpec) pushes() (out []*Push) {
 
 // plRunner is the process under test.
 type plRunner struct {
-	spec  plSpec
-	s     *Store
-	dir   string
-	notes *os.File
+	spec    plSpec
+	s       *Store
+	dir     string
+	notes   *os.File
+	backups sync.WaitGroup
 }
 
 // Exit codes of the process.
@@ -164,7 +165,7 @@ func plRun() {
 		r.must(r.s.Close())
 	}
 	st := r.s.Stats()
-	r.note("did %d %d %d\n", st.FlushSlices, st.IDMerges, st.Trims)
+	r.note("did %d %d %d %d\n", st.FlushSlices, st.IDMerges, st.Trims, st.Backups)
 }
 
 func (r *plRunner) exit(code int, err error) {
@@ -223,8 +224,21 @@ func (r *plRunner) work() {
 			r.must(r.s.Trim(context.Background(), to))
 			r.note("floor %d\n", r.s.Floor())
 		}
-		r.backup(burst)
+		if burst == r.spec.Backup {
+			r.backup()
+		}
 	}
+	r.backups.Wait()
+}
+
+// backup makes a copy beside the pushes that follow.
+func (r *plRunner) backup() {
+	r.backups.Go(func() {
+		const name = "copy"
+		info, err := r.s.Backup(context.Background(), filepath.Join(r.dir, name), nil)
+		r.must(err)
+		r.note("backup %s %d\n", name, info.Head)
+	})
 }
 
 // push sends pushes at once, and again until all of them were taken.

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -27,19 +28,19 @@ import (
 func TestPowerLoss(t *testing.T) {
 	specs := []plSpec{
 		{Seed: 1, Count: 420, Random: true, Trim: 9, Keep: 60, Close: true},
-		{Seed: 2, Count: 420},
+		{Seed: 2, Count: 420, Backup: 20},
 		{Seed: 3, Count: 420, Random: true},
 		{Seed: 4, Count: 420, Trim: 5, Keep: 10},
 		{Seed: 5, Count: 420, Trim: 20, Keep: 200, Close: true},
-		{Seed: 6, Count: 420, Random: true, Trim: 7, Keep: 100},
+		{Seed: 6, Count: 420, Random: true, Trim: 7, Keep: 100, Backup: 45},
 	}
 	again := 8
 	if testing.Short() {
-		specs = []plSpec{{Seed: 1, Count: 150, Random: true, Trim: 9, Keep: 60, Close: true, Every: 10}}
+		specs = []plSpec{{Seed: 1, Count: 150, Random: true, Trim: 9, Keep: 60, Close: true, Every: 10, Backup: 15}}
 		again = 1
 	}
 	var recs []*plRecording
-	var done [3]int
+	var done [4]int
 	for _, spec := range specs {
 		rec := plRecord(t, spec)
 		recs = append(recs, rec)
@@ -51,7 +52,7 @@ func TestPowerLoss(t *testing.T) {
 		}
 	}
 	images := plMustBeGood(t, recs)
-	t.Logf("%d images of %d recordings, with %d flushes, %d merges of id runs, %d trims", images, len(recs), done[0], done[1], done[2])
+	t.Logf("%d images of %d recordings, with %d flushes, %d merges of id runs, %d trims, %d backups", images, len(recs), done[0], done[1], done[2], done[3])
 	if want := 100_000; !testing.Short() && images < want {
 		t.Errorf("%d images are fewer than %d", images, want)
 	}
@@ -85,7 +86,7 @@ func TestPowerLossSyncFails(t *testing.T) {
 // plSyncFails records a run whose n-th sync fails, and the next run on the same machine.
 func plSyncFails(t *testing.T, spec, next plSpec, n int, lost bool) []*plRecording {
 	w := newWorld(nil, nil)
-	w.failAt, w.lost = n, lost
+	w.failAt, w.lost, w.errno = n, lost, []syscall.Errno{syscall.EIO, syscall.ENOSPC}[n/2%2]
 	exit, out := w.run(t, spec)
 	if exit != plExitFailed && exit != plExitOpen {
 		t.Fatalf("sync %d failed, and the store went on: exit code %d: %s", n, exit, out)
@@ -139,7 +140,7 @@ func TestPowerLossControls(t *testing.T) {
 		var recs []*plRecording
 		for n := 8; n < 40; n++ {
 			w := newWorld(nil, nil)
-			w.failAt, w.lost = n, true
+			w.failAt, w.lost, w.errno = n, true, syscall.EIO
 			w.run(t, spec)
 			recs = append(recs, &plRecording{Specs: []plSpec{spec}, Ops: w.ops})
 		}
@@ -238,11 +239,11 @@ func plRecord(t testing.TB, spec plSpec) *plRecording {
 	return &plRecording{Specs: []plSpec{spec}, Ops: w.ops}
 }
 
-// did returns what the run has done: flushes, merges of id runs, trims.
-func (rec *plRecording) did() (n [3]int) {
+// did returns what the run has done: flushes, merges of id runs, trims, backups.
+func (rec *plRecording) did() (n [4]int) {
 	for _, op := range rec.Ops {
 		if strings.HasPrefix(op.To, "did ") {
-			fmt.Sscanf(op.To, "did %d %d %d", &n[0], &n[1], &n[2])
+			fmt.Sscanf(op.To, "did %d %d %d %d", &n[0], &n[1], &n[2], &n[3])
 		}
 	}
 	return n
@@ -383,5 +384,3 @@ func plDir(t testing.TB) string {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
-
-func (r *plRunner) backup(int) {}
