@@ -225,14 +225,14 @@ func (k *kit) listDocs(page func(after store.DocKey) (store.DocPage, error)) (ou
 		}
 		for _, d := range p.Docs {
 			out = append(out, fmt.Sprintf("%s %s %d %s", d.Stream, d.Key, d.Seq, d.Data))
-			after = store.DocKey{Stream: d.Stream, Key: d.Key}
 		}
 		if !p.More {
 			return out
 		}
-		if len(p.Docs) == 0 {
-			k.Fatal("an empty page of documents that says more")
+		if after == p.Through {
+			k.Fatal("a page of documents that leads nowhere")
 		}
+		after = p.Through
 	}
 }
 
