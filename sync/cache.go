@@ -68,8 +68,13 @@ func (c *cache) compact() {
 func (c *cache) drop(p *pages) {
 	p.mu.Lock()
 	runs := p.runs
-	p.runs = nil
+	p.runs, p.closed = nil, true
 	p.mu.Unlock()
+	c.forget(runs...)
+}
+
+// forget drops runs that are no longer in their topic.
+func (c *cache) forget(runs ...*run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range runs {

@@ -119,8 +119,7 @@ func (m *machine) advanced(s *sub, through store.Seq) {
 
 // trimmed takes the log's answer that what comes next is no longer there.
 func (m *machine) trimmed(s *sub) {
-	s.live = false
-	s.phase = subLost
+	s.phase = subLost // and still live, as far as the client knows: a pong must not promise what it will never get
 	m.settle(s)
 }
 

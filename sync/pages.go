@@ -30,6 +30,7 @@ type mark struct {
 // pages are the encoded runs of one topic, by position; they may overlap.
 type pages struct {
 	mu      sync.Mutex
+	closed  bool // nobody follows the topic any more: nothing of it is kept
 	runs    []*run
 	flights map[store.Seq]*flight // reads under way, by where they begin
 }
@@ -133,16 +134,17 @@ func (r *run) cut(from, start, room int, must bool) int {
 	return to
 }
 
-// insert adds a run at its place. p.mu is held.
-func (p *pages) insert(r *run) {
+// insert adds a run at its place and returns the shorter one that it replaces, if any. p.mu is held.
+func (p *pages) insert(r *run) (replaced *run) {
 	i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].after >= r.after })
 	if i < len(p.runs) && p.runs[i].after == r.after && p.runs[i].through <= r.through {
-		p.runs[i] = r
-		return
+		replaced, p.runs[i] = p.runs[i], r
+		return replaced
 	}
 	p.runs = append(p.runs, nil)
 	copy(p.runs[i+1:], p.runs[i:])
 	p.runs[i] = r
+	return nil
 }
 
 // remove takes a run out.

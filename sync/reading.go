@@ -163,19 +163,23 @@ func (r *reader) land(b *batch, t *topic, l landing, limit int) {
 	if l.run != nil && p.newest() != l.run { // it left the cache meanwhile
 		l.part()
 	}
-	var fresh *run
+	var fresh, replaced *run
 	if l.run != nil {
 		l.run.bytes, l.run.through = l.bytes, l.until
 		l.run.marks = append(l.run.marks, l.marks...)
 	} else {
 		fresh = &run{pages: p, after: l.after, through: l.until, bytes: l.bytes, marks: l.marks}
 		fresh.size = int64(cap(l.bytes)) + runOverhead
-		p.insert(fresh)
+		replaced = p.insert(fresh)
 	}
 	p.gather(b, l.after, limit)
 	r.budget.charge(b.pinned())
+	kept := fresh != nil && !p.closed
 	p.mu.Unlock()
-	if fresh != nil {
+	if replaced != nil {
+		r.cache.forget(replaced)
+	}
+	if kept {
 		r.cache.add(fresh)
 	}
 }

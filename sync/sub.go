@@ -92,7 +92,7 @@ func (s *sub) busy() bool { return s.phase != subFollowing || !s.live || s.behin
 // reach is up to where everything of the subscription was handed out. head must have been loaded before: what the log has
 // up to there is known to the topics.
 func (s *sub) reach(head store.Seq) store.Seq {
-	if s.topic.news() <= s.cursor {
+	if s.phase == subFollowing && s.topic.news() <= s.cursor {
 		return max(s.cursor, head)
 	}
 	return s.cursor

@@ -104,8 +104,9 @@ func fromSubscribe(m *wire.Subscribe) *eventsync.Subscribe {
 	return s
 }
 
+// fromFault leaves out the text, which is the decoder's affair.
 func fromFault(e *wire.Error) *eventsync.Error {
-	return &eventsync.Error{Ref: eventsync.Ref(e.Ref), Sub: e.Sub, Code: e.Code, Message: e.Message}
+	return &eventsync.Error{Ref: eventsync.Ref(e.Ref), Sub: e.Sub, Code: e.Code, Message: "(what the decoder says)"}
 }
 
 // closes are the close codes of the ways in which the engine ends a connection.
