@@ -247,16 +247,19 @@ func (c *conn) unclaim() {
 	}
 }
 
-// now, waits, heard, begins and ends implement keeper.
+// now, waits, heard, begins, expects and ends implement keeper.
 func (c *conn) now() int64 { return c.srv.now() }
 func (c *conn) waits()     { c.alive.Store(c.now()) }
 func (c *conn) heard()     { c.alive.Store(0) }
 
-func (c *conn) begins(n uint64) {
-	if c.guard.inspect.fragments == 1 {
+func (c *conn) begins() {
+	if c.due.Load() == 0 {
 		c.allowed = int64(c.srv.opts.MessageTimeout)
 		c.due.Store(c.now() + c.allowed)
 	}
+}
+
+func (c *conn) expects(n uint64) {
 	more := int64(n) * int64(time.Second) / slowestPeer
 	c.allowed += more
 	c.due.Add(more)

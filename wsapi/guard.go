@@ -38,8 +38,10 @@ type keeper interface {
 	// waits and heard tell that the connection begins to wait for bytes, and that some came.
 	waits()
 	heard()
-	// begins tells that a message of n bytes, or a further part of one, is on its way, and ends that the last of its bytes came.
-	begins(n uint64)
+	// begins tells that a message or control frame is on its way, expects that n bytes of it will come, and ends that the
+	// last of its bytes came.
+	begins()
+	expects(n uint64)
 	ends()
 	// refuse ends the connection because of what its peer sent.
 	refuse(c wire.Close)
@@ -61,7 +63,6 @@ type guard struct {
 	open    bool // the handshake is done
 	closing bool // the peer's close frame was seen
 	alone   bool // gws has stopped reading: frames are looked at and thrown away
-	last    bool // the frame that passes is the last of its message
 	held    bool // waits with a buffer of its own
 
 	raw  syscall.RawConn // nil: reads have to bring a buffer
@@ -93,6 +94,9 @@ func (g *guard) Read(p []byte) (int, error) {
 		if !g.alone && g.keeper.stopped() {
 			return 0, errRefused
 		}
+		if g.r < g.w && !g.alone {
+			g.keeper.begins()
+		}
 		h, size := parseHeader(g.buf[g.r:g.w])
 		if size == 0 {
 			if err := g.fill(); err != nil {
@@ -115,7 +119,7 @@ func (g *guard) admit(h *header, size int) error {
 	if h.op == opClose {
 		g.closing = true
 	}
-	if g.last = h.fin && !h.control(); !h.control() && !g.alone {
+	if !h.control() && !g.alone {
 		if err := g.admitData(h); err != nil {
 			return err
 		}
@@ -126,7 +130,7 @@ func (g *guard) admit(h *header, size int) error {
 
 func (g *guard) admitData(h *header) error {
 	g.buf[g.r] &^= bitRSV1 // the keeper inflates, gws is not to know
-	g.keeper.begins(h.n)
+	g.keeper.expects(h.n)
 	if h.n > uncounted || g.inspect.fragments > 1 || !h.fin {
 		return g.keeper.claim(int(h.n))
 	}
@@ -150,7 +154,7 @@ func (g *guard) handOut(p []byte) (n int, err error) {
 	} else if n, err = g.receive(p); err != nil {
 		return n, err
 	}
-	if g.pass -= uint64(n); g.pass == 0 && g.last {
+	if g.pass -= uint64(n); g.pass == 0 && !g.inspect.open {
 		g.keeper.ends()
 	}
 	return n, nil

@@ -246,7 +246,7 @@ func (c *rawConn) expectClose(want uint16) {
 // untilClose returns the code of the close frame, 0 when the connection ended without.
 func (c *rawConn) untilClose() uint16 {
 	c.t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	for {
 		f, err := c.frame()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -303,6 +303,12 @@ func (s *fakeSession) Receive(m eventsync.Message) error {
 		s.send([]byte(`{"type":"error","code":"` + string(m.Error.Code) + `"}`))
 	}
 	return nil
+}
+
+func (s *fakeSession) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.received)
 }
 
 func (s *fakeSession) send(pieces ...[]byte) { s.push(eventsync.Frame{Pieces: pieces}) }

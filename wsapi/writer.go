@@ -191,6 +191,14 @@ func (c *conn) progress(now time.Time) {
 	}
 }
 
+// takes notes that the peer takes in a long frame: that is a sign of life, because no ping gets through meanwhile. A small
+// frame only shows that the kernel has room for it.
+func (c *conn) takes(whole bool) {
+	if alive := c.alive.Load(); whole && alive != 0 {
+		c.alive.CompareAndSwap(alive, c.now())
+	}
+}
+
 func (c *conn) isEnding() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -263,7 +271,7 @@ func (o *out) send(p []byte) {
 	if len(p) == 0 || o.broken {
 		return
 	}
-	start := time.Now()
+	start, whole := time.Now(), len(p) == chunk
 	o.c.srv.stats.bytesOut.Add(int64(len(p)))
 	for tries, now := 1, start; ; tries, now = tries+1, time.Now() {
 		o.c.progress(now)
@@ -272,6 +280,7 @@ func (o *out) send(p []byte) {
 		switch {
 		case err == nil:
 			o.stall(time.Since(start))
+			o.c.takes(whole)
 			return
 		case !errors.Is(err, os.ErrDeadlineExceeded) || o.c.isEnding():
 			o.broken = true
