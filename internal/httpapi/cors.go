@@ -1,0 +1,46 @@
+package httpapi
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// What pages in browsers may send and see, the headers of Durable Streams included.
+const (
+	corsMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+	corsHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-None-Match, If-Match, Cache-Control, " +
+		"Stream-Seq, Stream-TTL, Stream-Expires-At, Stream-Closed, Stream-Forked-From, Stream-Fork-Offset, " +
+		"Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq"
+	corsExpose = "ETag, Location, Retry-After, Tidemark-Log, Tidemark-Seq, Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, " +
+		"Stream-Closed, Stream-TTL, Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, " +
+		"Producer-Expected-Seq, Producer-Received-Seq"
+)
+
+// cors tells a browser which pages may call, and answers its preflight requests; then it returns true. Requests without an
+// Origin, and of origins that are not configured, go on without any CORS header: the browser then keeps the answer.
+func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if len(a.Origins) == 0 || origin == "" {
+		return false
+	}
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	switch {
+	case slices.Contains(a.Origins, "*"):
+		h.Set("Access-Control-Allow-Origin", "*")
+	case slices.ContainsFunc(a.Origins, func(o string) bool { return strings.EqualFold(o, origin) }):
+		h.Set("Access-Control-Allow-Origin", origin)
+	default:
+		return false
+	}
+	h.Set("Access-Control-Expose-Headers", corsExpose)
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	h.Set("Access-Control-Allow-Methods", corsMethods)
+	h.Set("Access-Control-Allow-Headers", corsHeaders)
+	h.Set("Access-Control-Max-Age", "7200")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
