@@ -6,6 +6,7 @@
 //	sync               the engine: who is subscribed to what, and what to send next (imported as eventsync)
 //	wsapi              the WebSocket edge: handshake, frames, deadlines
 //	internal/httpapi   the HTTP API, and health
+//	durablestreams     (internal) the Durable Streams protocol, over the same log
 //	internal/wire      the JSON of the protocol, for both edges and the client
 //	internal/auth      token → principal
 //	internal/cli       the command line, with serve, which runs what build returns
@@ -23,6 +24,9 @@ import (
 
 	"tidemark/internal/auth"
 	"tidemark/internal/cli"
+	"tidemark/internal/durablestreams"
+	"tidemark/internal/httpapi"
+	"tidemark/internal/wire"
 	"tidemark/store"
 	eventsync "tidemark/sync"
 	"tidemark/wsapi"
@@ -70,13 +74,28 @@ func edges(c cli.Config, db *store.Store) (*cli.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/v1/ws", ws)
-	mux.Handle("/demo/", demoHandler())
+	streams, err := durablestreams.New(durablestreams.Options{
+		Log: db, Authenticate: who, MaxMessage: c.Limits.Data, WebhookLoopback: c.WebhookLoopback, LongPoll: c.LongPoll, Logger: c.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	api, err := httpapi.New(httpapi.Options{
+		Log: db, Live: engine, Authenticate: who, Limits: wire.Limits(c.Limits), Ready: db.Writable, Origins: c.Origins,
+		Version: cli.Version, Logger: c.Logger,
+		Mount: map[string]http.Handler{"/v1/ws": ws, durablestreams.Path: streams, "/demo/": demoHandler()},
+	})
+	if err != nil {
+		return nil, errors.Join(err, streams.Close())
+	}
 	return &cli.Server{
-		Handler: mux,
+		Handler: api,
 		Store:   db,
-		Drain:   func(ctx context.Context) error { return errors.Join(engine.Drain(ctx), ws.Shutdown(ctx)) },
-		Close:   db.Close,
+		Drain: func(ctx context.Context) error {
+			api.Drain()
+			streams.Drain()
+			return errors.Join(engine.Drain(ctx), ws.Shutdown(ctx))
+		},
+		Close: func() error { return errors.Join(streams.Close(), db.Close()) },
 	}, nil
 }

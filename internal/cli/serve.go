@@ -39,9 +39,13 @@ type Config struct {
 	Origins   []string // of browsers, beside the server's own
 	Compress  bool
 	MinApp    map[string]string
-	Logger    *slog.Logger
-	OnFail    func(error)                                  // the store has stopped for good
-	Verify    func(ctx context.Context, path string) error // checks a backup in a process of its own
+	LongPoll  time.Duration // how long a long-poll of Durable Streams waits
+
+	WebhookLoopback bool // webhooks of Durable Streams may go to this machine
+
+	Logger *slog.Logger
+	OnFail func(error)                                  // the store has stopped for good
+	Verify func(ctx context.Context, path string) error // checks a backup in a process of its own
 }
 
 // Limits are what clients are held to; zero fields mean defaults.
@@ -91,6 +95,11 @@ type serveCmd struct {
 		Doc       byteSize `default:"1MiB" help:"Largest document."`
 		Presence  int      `default:"1000" help:"Most members of a stream's presence."`
 	} `embed:"" prefix:"limit-"`
+
+	Durable struct {
+		LongPoll        time.Duration `default:"20s" help:"How long a long-poll of Durable Streams waits for data."`
+		WebhookLoopback bool          `help:"Let webhooks go to this machine over plain HTTP. For development: whoever may subscribe can make the server call its neighbours."`
+	} `embed:"" prefix:"durable-"`
 
 	LogLevel  slog.Level `default:"info" help:"Least level that is logged: debug, info or error."`
 	LogFormat string     `enum:"text,json" default:"text" help:"text or json."`
@@ -158,17 +167,19 @@ func (c *serveCmd) config(sys *system, onFail func(error)) Config {
 		Data: c.Data,
 		Limits: Limits{int(c.Limit.Frame), c.Limit.Mutations, c.Limit.Inflight, c.Limit.Subs,
 			int(c.Limit.Data), int(c.Limit.Doc), c.Limit.Presence},
-		Retention: store.Retention{Age: c.Retention.Age, Bytes: int64(c.Retention.Bytes), Count: c.Retention.Count},
-		Tail:      int64(c.Memory.Tail),
-		Queue:     int64(c.Memory.Queue),
-		Budget:    int64(c.Memory.Budget),
-		Heartbeat: c.Heartbeat,
-		Origins:   c.Origin,
-		Compress:  c.Compress,
-		MinApp:    c.MinApp,
-		Logger:    slog.New(h),
-		OnFail:    onFail,
-		Verify:    sys.verify,
+		Retention:       store.Retention{Age: c.Retention.Age, Bytes: int64(c.Retention.Bytes), Count: c.Retention.Count},
+		Tail:            int64(c.Memory.Tail),
+		Queue:           int64(c.Memory.Queue),
+		Budget:          int64(c.Memory.Budget),
+		Heartbeat:       c.Heartbeat,
+		Origins:         c.Origin,
+		Compress:        c.Compress,
+		MinApp:          c.MinApp,
+		LongPoll:        c.Durable.LongPoll,
+		WebhookLoopback: c.Durable.WebhookLoopback,
+		Logger:          slog.New(h),
+		OnFail:          onFail,
+		Verify:          sys.verify,
 	}
 }
 
