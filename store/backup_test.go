@@ -48,7 +48,7 @@ func sameDoc(a, b Doc) bool {
 }
 
 func TestBackup(t *testing.T) {
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	s := openTest(t, filepath.Join(dir, "a"), checkOptions())
 	history(t, s, 1500)
 	if err := s.Trim(t.Context(), 600); err != nil {
@@ -89,7 +89,7 @@ func TestBackup(t *testing.T) {
 
 // TestBackupUnderLoad backs up again and again while writers write and trims wait.
 func TestBackupUnderLoad(t *testing.T) {
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	o := checkOptions()
 	o.Retention = Retention{Count: 3000}
 	s := openTest(t, filepath.Join(dir, "a"), o)
@@ -140,7 +140,7 @@ func mustClose(t testing.TB, s *Store) {
 
 // TestBackupHoldsTrim trims while the copy is being verified: the copy is finished first, and the trim is not lost.
 func TestBackupHoldsTrim(t *testing.T) {
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	o := checkOptions()
 	var s *Store
 	o.Verify = func(ctx context.Context, path string) error {
@@ -164,7 +164,7 @@ func TestBackupHoldsTrim(t *testing.T) {
 
 // TestBackupLeavesNothing: what was given up, or is not good, has no name.
 func TestBackupLeavesNothing(t *testing.T) {
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	o := checkOptions()
 	bad := errors.New("not good")
 	o.Verify = func(context.Context, string) error { return bad }
@@ -190,7 +190,7 @@ func TestBackupLeavesNothing(t *testing.T) {
 
 func restored(t *testing.T, from string, cut Seq) (*Store, RestoreInfo) {
 	t.Helper()
-	to := filepath.Join(t.TempDir(), "restored")
+	to := filepath.Join(memoryDir(t), "restored")
 	info, err := Restore(t.Context(), from, to, cut, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +247,7 @@ func TestRestore(t *testing.T) {
 	})
 
 	t.Run("refusals", func(t *testing.T) {
-		to := filepath.Join(t.TempDir(), "to")
+		to := filepath.Join(memoryDir(t), "to")
 		var gone *TrimmedError
 		if _, err := Restore(t.Context(), file, to, good.Floor-1, nil); !errors.As(err, &gone) || gone.Floor != good.Floor {
 			t.Errorf("below the floor: %v", err)
@@ -306,7 +306,7 @@ func checkIDsAfterCut(t *testing.T, s *Store, events []Event, cut Seq) {
 
 // TestRestoreLineage restores restored logs: cursors of every ancestor go on up to its cut, which later cuts lower.
 func TestRestoreLineage(t *testing.T) {
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	s := openTest(t, filepath.Join(dir, "0"), checkOptions())
 	fill(t, s, 1000, func(int) Stream { return "a" })
 	logs := []ID{s.LogID()}

@@ -10,7 +10,7 @@ import (
 )
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, storetest.Backend{Open: func(dir string, l store.Limits, now func() time.Time) (storetest.Log, error) {
+	storetest.Run(t, storetest.Backend{Dir: store.MemoryDir, Open: func(dir string, l store.Limits, now func() time.Time) (storetest.Log, error) {
 		return store.ForContract(filepath.Join(dir, "a.tidemark"), l, now)
 	}})
 }

@@ -88,7 +88,7 @@ type modelRun struct {
 }
 
 func newModelRun(t *testing.T, seed uint64) *modelRun {
-	r := &modelRun{T: t, Rand: rand.New(rand.NewPCG(seed, 99)), dir: t.TempDir(), sources: map[*Source]*modelSource{}}
+	r := &modelRun{T: t, Rand: rand.New(rand.NewPCG(seed, 99)), dir: memoryDir(t), sources: map[*Source]*modelSource{}}
 	r.clock.Store(1_790_000_000_000)
 	r.o = quiet()
 	r.o.Limits = Limits{Data: 400, Doc: 300}

@@ -36,10 +36,15 @@ type Log interface {
 type Backend struct {
 	// Open opens the log that is kept in a folder, or creates it there. now is the clock that it must use.
 	Open func(dir string, l store.Limits, now func() time.Time) (Log, error)
+	// Dir makes a folder for one test; nil: t.TempDir.
+	Dir func(t testing.TB) string
 }
 
 // Run runs the suite.
 func Run(t *testing.T, b Backend) {
+	if b.Dir == nil {
+		b.Dir = func(t testing.TB) string { return t.TempDir() }
+	}
 	for _, group := range []struct {
 		name  string
 		tests []test
@@ -50,7 +55,7 @@ func Run(t *testing.T, b Backend) {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.tests {
 				t.Run(c.name, func(t *testing.T) {
-					k := &kit{T: t, b: b, dir: t.TempDir()}
+					k := &kit{T: t, b: b, dir: b.Dir(t)}
 					k.clock.Store(1_790_000_000_000)
 					k.open()
 					c.run(k)
