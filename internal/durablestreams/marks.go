@@ -19,6 +19,8 @@ type marks struct {
 	dirty   int                  // entries of overlay that are newer than their documents
 	head    store.Seq            // everything up to here is folded
 	saved   store.Seq            // the checkpoint
+	kept    bool                 // there is a checkpoint in the log
+	used    bool                 // the log has something of this protocol, so a start without a checkpoint would be long
 }
 
 type overlaid struct {
@@ -62,6 +64,7 @@ func openMarks(log Log) (*marks, error) {
 			return v, nil
 		}
 	} else {
+		v.kept, v.used = true, true
 		var c markCheckpoint
 		if err := json.Unmarshal(doc.Data, &c); err != nil {
 			return nil, err
@@ -103,12 +106,12 @@ func (v *marks) fold(events []store.Event) {
 	for i := range events {
 		e := &events[i]
 		v.head = max(v.head, e.Seq)
-		if len(e.Extra) == 0 {
-			continue
-		}
 		name := e.Stream
 		if name == metaStream {
-			name = store.Stream(e.Key)
+			v.used, name = true, store.Stream(e.Key)
+		}
+		if len(e.Extra) == 0 {
+			continue
 		}
 		c, label := parseExtra(e.Extra)
 		if c.id != "" {
@@ -158,11 +161,18 @@ func (v *marks) get(name store.Stream, producer string, start store.Seq) (mark, 
 	return m, m.At > start, nil
 }
 
-// due reports whether the documents should be brought up to the overlay.
+// due reports whether the documents should be brought up to the overlay: they are far behind, or there are none at all.
 func (v *marks) due() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.dirty >= markDirty || v.head >= v.saved+markLag
+	return v.dirty >= markDirty || v.used && (!v.kept || v.head >= v.saved+markLag)
+}
+
+// worth reports whether a start would be shorter with a new checkpoint.
+func (v *marks) worth() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.dirty > 0 || v.used && v.head >= v.saved+markLag/16
 }
 
 // save writes the documents of what is dirty, then the checkpoint. Documents without their checkpoint do no harm: folding
@@ -193,7 +203,7 @@ func (v *marks) save(ctx context.Context) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.saved = through
+	v.saved, v.kept = through, true
 	for key, at := range written {
 		if e := v.overlay[key]; e != nil && e.dirty && e.At == at {
 			e.dirty = false

@@ -124,6 +124,9 @@ func (s *Server) Close() error {
 	s.end()
 	s.subs.close()
 	s.running.Wait()
+	if !s.marks.worth() {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return s.marks.save(ctx)
