@@ -267,7 +267,6 @@ func (c *rawConn) untilClose() uint16 {
 // fakeSession is a session that a test looks into.
 type fakeSession struct {
 	wake func()
-	echo bool // text comes back
 
 	mu       sync.Mutex
 	received []eventsync.Message
@@ -452,26 +451,6 @@ func (b *bench) open(server, client net.Conn, deflate bool) (*rawConn, *fakeSess
 func (b *bench) pipe() (*rawConn, *fakeSession) {
 	b.t.Helper()
 	server, client := net.Pipe()
-	return b.open(server, client, false)
-}
-
-// sockets returns the two ends of a TCP connection.
-func sockets(t testing.TB) (server, client net.Conn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer l.Close()
-	client, err = net.Dial("tcp", l.Addr().String())
-	check(t, err)
-	server, err = l.Accept()
-	check(t, err)
-	t.Cleanup(func() { client.Close() })
-	return server, client
-}
-
-func (b *bench) socket() (*rawConn, *fakeSession) {
-	b.t.Helper()
-	server, client := sockets(b.t)
 	return b.open(server, client, false)
 }
 
