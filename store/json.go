@@ -25,17 +25,17 @@ func (e *JSONError) Error() string { return fmt.Sprintf("JSON: %s at byte %d", e
 // hold a value and a rest. On an error, a *JSONError, dst is returned unchanged. src and dst may not overlap.
 func CompactValue(dst, src []byte) (out, rest []byte, err error) {
 	c := compactor{src: src, dst: dst}
-	c.space()
-	c.from = c.at
-	if err := c.value(); err != nil {
-		return dst, src, err
+	c.from = c.skip(0)
+	end := c.value(c.from)
+	if end < 0 {
+		return dst, src, c.error()
 	}
-	out = append(c.dst, src[c.from:c.at]...)
+	out = append(c.dst, src[c.from:end]...)
 	// Outside of strings the grammar leaves nothing but ASCII, so one look at the whole is enough.
 	if c.high&highBits != 0 && !utf8.Valid(out[len(dst):]) {
-		return dst, src, &JSONError{badUTF8(src[:c.at]), "not UTF-8"}
+		return dst, src, &JSONError{badUTF8(src[:end]), "not UTF-8"}
 	}
-	return out, src[c.at:], nil
+	return out, src[end:], nil
 }
 
 // badUTF8 returns where src stops to be UTF-8.
@@ -51,245 +51,249 @@ func badUTF8(src []byte) int {
 }
 
 // compactor walks one value. What lies between white space is copied in one piece, so a text that is compact already
-// costs a single copy.
+// costs a single copy. Its methods take the place of what they walk in src and return the place behind it, or -1 after fail.
 type compactor struct {
 	src, dst []byte
-	at       int    // the next byte to look at
-	from     int    // src[from:at] is not yet in dst
+	from     int    // src[from:] is not yet in dst
 	high     uint64 // all bytes of strings or-ed together, to know whether any is beyond ASCII
-	depth    int
-	objects  [MaxDepth / 64]uint64 // per open bracket: whether it is an object's
+	badAt    int
+	bad      string
 }
 
 const highBits = 0x8080808080808080
 
-func (c *compactor) fail(reason string) error {
-	if c.at >= len(c.src) {
-		return &JSONError{len(c.src), "unexpected end"}
-	}
-	return &JSONError{c.at, reason}
+func (c *compactor) fail(at int, reason string) int {
+	c.badAt, c.bad = at, reason
+	return -1
 }
 
-// peek returns the next byte, or 0, which is no token, at the end.
-func (c *compactor) peek() byte {
-	if c.at < len(c.src) {
-		return c.src[c.at]
+func (c *compactor) error() error {
+	if c.badAt >= len(c.src) {
+		return &JSONError{len(c.src), "unexpected end"}
 	}
-	return 0
+	return &JSONError{c.badAt, c.bad}
 }
 
 func isSpace(b byte) bool { return b == ' ' || b == '\n' || b == '\t' || b == '\r' }
 
-// token makes the next byte that is not white space the next one, leaving the white space before it out of dst.
-func (c *compactor) token() byte {
-	b := c.peek()
-	if b > ' ' {
-		return b
+// skip returns the place of the first byte from i on that is not white space.
+func (c *compactor) skip(i int) int {
+	for i < len(c.src) && isSpace(c.src[i]) {
+		i++
 	}
-	if isSpace(b) {
-		c.dst = append(c.dst, c.src[c.from:c.at]...)
-		c.space()
-		c.from = c.at
-	}
-	return c.peek()
+	return i
 }
 
-func (c *compactor) space() {
-	for c.at < len(c.src) && isSpace(c.src[c.at]) {
-		c.at++
+// gap is skip between tokens: it leaves the white space out of dst.
+func (c *compactor) gap(i int) int {
+	if !isSpace(c.src[i]) {
+		return i // a control character: no token either
 	}
+	c.dst = append(c.dst, c.src[c.from:i]...)
+	c.from = c.skip(i)
+	return c.from
 }
 
-func (c *compactor) inObject() bool {
-	d := uint(c.depth - 1)
-	return c.objects[d/64%uint(len(c.objects))]>>(d%64)&1 != 0
+// peek returns the byte at i, or 0, which is no token, at the end.
+func (c *compactor) peek(i int) byte {
+	if i < len(c.src) {
+		return c.src[i]
+	}
+	return 0
 }
 
-func (c *compactor) open(object bool) error {
-	if c.depth == MaxDepth {
-		return &JSONError{c.at, fmt.Sprintf("more than %d brackets deep", MaxDepth)}
-	}
-	word, bit := &c.objects[c.depth/64], uint64(1)<<(c.depth%64)
-	*word &^= bit
-	if object {
-		*word |= bit
-	}
-	c.depth++
-	c.at++
-	return nil
-}
-
-// value walks the value at hand, brackets and all, without recursion.
-func (c *compactor) value() error {
+// value walks the value at i, brackets and all, without recursion: the open brackets are bits of a word pair.
+func (c *compactor) value(i int) int {
+	var open brackets
+	src := c.src
 	for {
-		opened, err := c.start()
-		if err != nil {
-			return err
+		if i < len(src) && src[i] <= ' ' {
+			i = c.gap(i)
 		}
-		if !opened {
-			if done, err := c.next(); done || err != nil {
-				return err
+		opened := false
+		switch b := c.peek(i); b {
+		case '"':
+			i = c.str(i)
+		case '{', '[':
+			if open.depth == MaxDepth {
+				return c.fail(i, tooDeep)
+			}
+			open.push(b == '{')
+			if i++; i < len(src) && src[i] <= ' ' {
+				i = c.gap(i)
+			}
+			switch {
+			case c.peek(i) == b+2: // '}' or ']'
+				open.pop()
+				i++
+			case b == '{':
+				i, opened = c.name(i), true
+			default:
+				opened = true
+			}
+		default:
+			i = c.scalar(i, b)
+		}
+		if i < 0 {
+			return -1
+		}
+		for !opened {
+			if open.depth == 0 {
+				return i
+			}
+			if i < len(src) && src[i] <= ' ' {
+				i = c.gap(i)
+			}
+			b, object := c.peek(i), open.object()
+			switch {
+			case b == ',':
+				i, opened = i+1, true
+				if object {
+					if i = c.member(i); i < 0 {
+						return -1
+					}
+				}
+			case b == '}' && object, b == ']' && !object:
+				open.pop()
+				i++
+			default:
+				return c.fail(i, "no ',' or closing bracket")
 			}
 		}
 	}
 }
 
-// start walks a scalar or an empty array or object, or goes into the first element of one (opened).
-func (c *compactor) start() (opened bool, err error) {
-	switch b := c.token(); {
-	case b == '"':
-		return false, c.str()
-	case b == '{':
-		if err := c.open(true); err != nil {
-			return false, err
-		}
-		if c.token() != '}' {
-			return true, c.name()
-		}
-		c.at++
-		c.depth--
-		return false, nil
-	case b == '[':
-		if err := c.open(false); err != nil {
-			return false, err
-		}
-		if c.token() != ']' {
-			return true, nil
-		}
-		c.at++
-		c.depth--
-		return false, nil
-	case b == '-' || isDigit(b):
-		return false, c.number()
-	case b == 't':
-		return false, c.literal("true")
-	case b == 'f':
-		return false, c.literal("false")
-	case b == 'n':
-		return false, c.literal("null")
-	}
-	return false, c.fail("no value")
+var tooDeep = fmt.Sprintf("more than %d brackets deep", MaxDepth)
+
+// brackets are the open ones: a bit each, set for an object's, the innermost lowest.
+type brackets struct {
+	lo, hi uint64
+	depth  int
 }
 
-// next goes on after a value: to the next element, or out of brackets; done at the end of the outermost.
-func (c *compactor) next() (done bool, err error) {
-	for c.depth > 0 {
-		object := c.inObject()
-		switch b := c.token(); {
-		case b == ',' && object:
-			c.at++
-			c.token()
-			return false, c.name()
-		case b == ',':
-			c.at++
-			return false, nil
-		case b == '}' && object, b == ']' && !object:
-			c.at++
-			c.depth--
-		case object:
-			return false, c.fail("no ',' or '}'")
-		default:
-			return false, c.fail("no ',' or ']'")
-		}
+func (o *brackets) push(object bool) {
+	o.hi, o.lo = o.hi<<1|o.lo>>63, o.lo<<1
+	if object {
+		o.lo |= 1
 	}
-	return true, nil
+	o.depth++
+}
+
+func (o *brackets) pop() {
+	o.lo, o.hi = o.lo>>1|o.hi<<63, o.hi>>1
+	o.depth--
+}
+
+func (o *brackets) object() bool { return o.lo&1 != 0 }
+
+// member walks white space, a name, and the colon after it.
+func (c *compactor) member(i int) int {
+	if i < len(c.src) && c.src[i] <= ' ' {
+		i = c.gap(i)
+	}
+	return c.name(i)
 }
 
 // name walks a member's name and the colon after it.
-func (c *compactor) name() error {
-	if c.peek() != '"' {
-		return c.fail("no name")
+func (c *compactor) name(i int) int {
+	if c.peek(i) != '"' {
+		return c.fail(i, "no name")
 	}
-	if err := c.str(); err != nil {
-		return err
+	if i = c.str(i); i < 0 {
+		return -1
 	}
-	if c.token() != ':' {
-		return c.fail("no ':'")
+	if i < len(c.src) && c.src[i] <= ' ' {
+		i = c.gap(i)
 	}
-	c.at++
-	return nil
+	if c.peek(i) != ':' {
+		return c.fail(i, "no ':'")
+	}
+	return i + 1
 }
 
-func (c *compactor) literal(text string) error {
-	for i := range len(text) {
-		if c.peek() != text[i] {
-			return c.fail("no value")
-		}
-		c.at++
+// scalar walks a number or a literal that begins with b.
+func (c *compactor) scalar(i int, b byte) int {
+	switch {
+	case b == '-' || isDigit(b):
+		return c.number(i)
+	case b == 't':
+		return c.literal(i, "true")
+	case b == 'f':
+		return c.literal(i, "false")
+	case b == 'n':
+		return c.literal(i, "null")
 	}
-	return nil
+	return c.fail(i, "no value")
+}
+
+func (c *compactor) literal(i int, text string) int {
+	for j := range len(text) {
+		if c.peek(i+j) != text[j] {
+			return c.fail(i+j, "no value")
+		}
+	}
+	return i + len(text)
 }
 
 func isDigit(b byte) bool { return '0' <= b && b <= '9' }
 
-func (c *compactor) number() error {
-	if c.peek() == '-' {
-		c.at++
+func (c *compactor) number(i int) int {
+	if c.peek(i) == '-' {
+		i++
 	}
-	if c.peek() == '0' {
-		c.at++
-	} else if err := c.digits(); err != nil {
-		return err
+	if c.peek(i) == '0' {
+		i++
+	} else if i = c.digits(i); i < 0 {
+		return -1
 	}
-	if c.peek() == '.' {
-		c.at++
-		if err := c.digits(); err != nil {
-			return err
+	if c.peek(i) == '.' {
+		if i = c.digits(i + 1); i < 0 {
+			return -1
 		}
 	}
-	if c.peek()|0x20 == 'e' {
-		c.at++
-		if b := c.peek(); b == '+' || b == '-' {
-			c.at++
+	if c.peek(i)|0x20 == 'e' {
+		i++
+		if b := c.peek(i); b == '+' || b == '-' {
+			i++
 		}
-		return c.digits()
+		return c.digits(i)
 	}
-	return nil
+	return i
 }
 
-func (c *compactor) digits() error {
-	if !isDigit(c.peek()) {
-		return c.fail("no digit")
+func (c *compactor) digits(i int) int {
+	if !isDigit(c.peek(i)) {
+		return c.fail(i, "no digit")
 	}
-	for c.at < len(c.src) && isDigit(c.src[c.at]) {
-		c.at++
+	for i++; i < len(c.src) && isDigit(c.src[i]); i++ {
 	}
-	return nil
+	return i
 }
 
 // str walks a string, the quotes included.
-func (c *compactor) str() error {
-	src, i, high := c.src, c.at+1, c.high
-	for {
+func (c *compactor) str(i int) int {
+	src := c.src
+	for i++; ; {
 		for i+8 <= len(src) {
 			w := binary.LittleEndian.Uint64(src[i:])
-			high |= w
+			c.high |= w
 			if stop := stringStops(w); stop != 0 {
 				i += bits.TrailingZeros64(stop) / 8
 				break
 			}
 			i += 8
 		}
-		c.high = high
-		if i >= len(src) {
-			c.at = i
-			return c.fail("")
-		}
-		switch b := src[i]; {
+		switch b := c.peek(i); {
 		case b == '"':
-			c.at = i + 1
-			return nil
+			return i + 1
 		case b == '\\':
-			c.at = i + 1
-			if err := c.escape(); err != nil {
-				return err
+			if i = c.escape(i + 1); i < 0 {
+				return -1
 			}
-			i = c.at
 		case b < ' ':
-			c.at = i
-			return c.fail("control character in a string")
+			return c.fail(i, "control character in a string")
 		default: // only in the last bytes of src
-			high |= uint64(b)
+			c.high |= uint64(b)
 			i++
 		}
 	}
@@ -304,22 +308,19 @@ func stringStops(w uint64) uint64 {
 }
 
 // escape walks what follows a backslash.
-func (c *compactor) escape() error {
-	switch c.peek() {
+func (c *compactor) escape(i int) int {
+	switch c.peek(i) {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		c.at++
-		return nil
+		return i + 1
 	case 'u':
-		c.at++
-		for range 4 {
-			if !isHex(c.peek()) {
-				return c.fail("no hexadecimal digit")
+		for j := 1; j <= 4; j++ {
+			if !isHex(c.peek(i + j)) {
+				return c.fail(i+j, "no hexadecimal digit")
 			}
-			c.at++
 		}
-		return nil
+		return i + 5
 	}
-	return c.fail("no such escape")
+	return c.fail(i, "no such escape")
 }
 
 func isHex(b byte) bool { return isDigit(b) || 'a' <= b|0x20 && b|0x20 <= 'f' }
