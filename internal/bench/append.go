@@ -29,5 +29,6 @@ func (a *Append) Run(ctx context.Context, b *Bench) error {
 		return err
 	}
 	name := fmt.Sprintf("append: %d clients × %d outstanding, %d streams, %s ids", a.Clients, a.Outstanding, a.Streams, b.IDs)
-	return b.report(ctx, name, append([]Figure{{"appends", l.rate, "/s"}}, latencies("", &l.hist)...)...)
+	fs := append([]Figure{{"appends", l.rate, "/s"}}, latencies("", &l.hist)...)
+	return b.report(ctx, name, append(fs, l.cpu...)...)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"time"
 
 	"tidemark/client"
@@ -23,6 +24,7 @@ type Common struct {
 	Payload int    `default:"200" help:"Bytes of each mutation's data."`
 	IDs     string `name:"ids" enum:"v4,v7" default:"v7" help:"Kind of mutation ids: v7 (time-ordered) or v4 (random)."`
 	JSON    bool   `name:"json" help:"Print results as JSON, one a line."`
+	Profile string `help:"Write a CPU profile of the load generator to this file." type:"path" placeholder:"FILE"`
 }
 
 // Scenario is one measurement.
@@ -70,8 +72,25 @@ func (b *Bench) Run(ctx context.Context, s Scenario) error {
 		}
 		b.dir, b.temp = dir, true
 	}
-	err := s.Run(ctx, b)
+	err := b.profiled(func() error { return s.Run(ctx, b) })
 	return errors.Join(err, b.stop())
+}
+
+// profiled runs fn, and profiles it where that was asked for.
+func (b *Bench) profiled(fn func() error) error {
+	if b.Profile == "" {
+		return fn()
+	}
+	f, err := os.Create(b.Profile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	return fn()
 }
 
 // start makes sure that there is a server with a fresh file; scenarios that measure several things call it for each.

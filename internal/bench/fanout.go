@@ -65,9 +65,10 @@ func (a *Fanout) deliver(ctx context.Context, b *Bench, rs []*reader) ([]Figure,
 		return nil, err
 	}
 	record.Store(true)
-	n0, w0, t0 := total(), w.acked.Load(), time.Now()
+	n0, w0, t0, cpu := total(), w.acked.Load(), time.Now(), b.cpu()
 	err = b.wait(ctx, a.Duration)
 	n1, w1, took := total(), w.acked.Load(), time.Since(t0)
+	used := cpu.since("delivery", n1-n0)
 	stop.Store(true)
 	<-w.done
 	if err = errors.Join(err, w.err); err != nil {
@@ -79,5 +80,5 @@ func (a *Fanout) deliver(ctx context.Context, b *Bench, rs []*reader) ([]Figure,
 	}
 	fs := []Figure{{"deliveries", float64(n1-n0) / took.Seconds(), "/s"}, {"appends", float64(w1-w0) / took.Seconds(), "/s"},
 		{"all caught up after", time.Since(caught).Seconds(), "s"}}
-	return append(fs, latencies("append ", &w.hist)...), nil
+	return append(append(fs, used...), latencies("append ", &w.hist)...), nil
 }

@@ -135,6 +135,7 @@ func (w *writer) answered(r client.Result) {
 // load is what several writers brought.
 type load struct {
 	rate float64 // acknowledged mutations a second, while recorded
+	cpu  []Figure
 	hist histogram
 }
 
@@ -158,12 +159,12 @@ func (b *Bench) drive(ctx context.Context, cs []*client.Client, window int, stre
 		return load{}, err
 	}
 	record.Store(true)
-	n0, t0 := total(), time.Now()
+	n0, t0, cpu := total(), time.Now(), b.cpu()
 	err := b.wait(ctx, d)
 	n1, t1 := total(), time.Now()
 	record.Store(false)
 	stop.Store(true)
-	l := load{rate: float64(n1-n0) / t1.Sub(t0).Seconds()}
+	l := load{rate: float64(n1-n0) / t1.Sub(t0).Seconds(), cpu: cpu.since("append", n1-n0)}
 	for _, w := range ws {
 		select {
 		case <-w.done:
