@@ -72,10 +72,12 @@ type server struct {
 	t    *testing.T
 	opts child.Options
 	proc *child.Server
+
+	address string // where clients go; "": to the server itself
 }
 
-// binary is the test binary under the name of the program; see TestMain.
-func binary(t *testing.T) string {
+// tidemarkBinary is the test binary under the name of the program; see TestMain.
+func tidemarkBinary(t *testing.T) string {
 	exe, err := exec.LookPath("tidemark")
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +92,7 @@ func newServer(t *testing.T, args ...string) *server {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	s := &server{t: t, opts: child.Options{Exe: binary(t), Listen: ln.Addr().String(),
+	s := &server{t: t, opts: child.Options{Exe: tidemarkBinary(t), Listen: ln.Addr().String(),
 		Data: filepath.Join(t.TempDir(), "data.tidemark"), Args: args}}
 	t.Cleanup(func() {
 		if s.proc != nil {
@@ -141,7 +143,12 @@ func (s *server) check() {
 	}
 }
 
-func (s *server) url() string { return "http://" + s.opts.Listen }
+func (s *server) url() string {
+	if s.address != "" {
+		return s.address
+	}
+	return "http://" + s.opts.Listen
+}
 
 // client returns a client that comes back quickly.
 func (s *server) client(o client.Options) *client.Client {
