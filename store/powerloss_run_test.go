@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -174,6 +175,9 @@ func (r *plRunner) exit(code int, err error) {
 }
 
 func (r *plRunner) must(err error) {
+	if errors.Is(err, ErrFailed) { // before OnFail has ended the process
+		r.exit(plExitFailed, err)
+	}
 	if err != nil {
 		r.exit(plExitWrong, err)
 	}
