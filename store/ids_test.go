@@ -281,7 +281,11 @@ func (f *idsFile) sameAs(want map[ID]idEntry) {
 
 // Random histories against a map.
 func TestIDsRandom(t *testing.T) {
-	for seed := range uint64(12) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			f, m := newIDsFile(t), newIDMaker(seed)
@@ -337,7 +341,11 @@ func TestIDsRandom(t *testing.T) {
 func TestIDsConcurrent(t *testing.T) {
 	f, m := newIDsFile(t), newIDMaker(5)
 	var all []idEntry
-	for range 30_000 {
+	n := 30_000
+	if testing.Short() {
+		n = 8_000
+	}
+	for range n {
 		all = append(all, m.v4())
 	}
 	f.x.add(all)

@@ -67,7 +67,7 @@ func TestPowerLossSyncFails(t *testing.T) {
 	spec, next := plSpec{Seed: 11, Count: 30, Random: true, Trim: 4, Keep: 10, Close: true}, plSpec{Seed: 12, Count: 10, Close: true}
 	step := 1
 	if testing.Short() {
-		step, spec.Every = 14, 10
+		step, spec.Every = 20, 10
 	}
 	var recs []*plRecording
 	failed := 0
