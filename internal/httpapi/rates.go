@@ -16,15 +16,15 @@ type Rate struct {
 	Burst     int // default: one second's worth, at least 1
 }
 
-// maxCallers bounds the memory of the rates: beyond it, those who have not written for a while are forgotten.
+// maxCallers bounds the memory of the rates: after so many others, a caller who has not written meanwhile is forgotten.
 const maxCallers = 10_000
 
-// rates holds a bucket of tokens per caller.
+// rates holds a bucket of tokens per caller, in two generations: the older one is forgotten as a whole.
 type rates struct {
 	rate Rate
 
-	mu      sync.Mutex
-	callers map[string]*bucket
+	mu         sync.Mutex
+	young, old map[string]*bucket
 }
 
 type bucket struct {
@@ -36,7 +36,7 @@ func newRates(r Rate) rates {
 	if r.Burst == 0 {
 		r.Burst = max(1, int(r.PerSecond))
 	}
-	return rates{rate: r, callers: make(map[string]*bucket)}
+	return rates{rate: r, young: make(map[string]*bucket)}
 }
 
 // take takes n tokens, or returns how long to wait for them. A request larger than the whole burst takes a full bucket.
@@ -46,12 +46,7 @@ func (r *rates) take(caller string, n int, now time.Time) time.Duration {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b := r.callers[caller]
-	if b == nil {
-		r.forget(now)
-		b = &bucket{tokens: float64(r.rate.Burst), at: now}
-		r.callers[caller] = b
-	}
+	b := r.bucket(caller, now)
 	b.tokens = min(float64(r.rate.Burst), b.tokens+now.Sub(b.at).Seconds()*r.rate.PerSecond)
 	b.at = now
 	want := min(float64(n), float64(r.rate.Burst))
@@ -62,17 +57,19 @@ func (r *rates) take(caller string, n int, now time.Time) time.Duration {
 	return 0
 }
 
-// forget makes room for another caller: a bucket that is full again tells nothing.
-func (r *rates) forget(now time.Time) {
-	if len(r.callers) < maxCallers {
-		return
+func (r *rates) bucket(caller string, now time.Time) *bucket {
+	if b := r.young[caller]; b != nil {
+		return b
 	}
-	full := time.Duration(float64(r.rate.Burst) / r.rate.PerSecond * float64(time.Second))
-	for name, b := range r.callers {
-		if now.Sub(b.at) >= full || len(r.callers) >= 2*maxCallers {
-			delete(r.callers, name)
-		}
+	b := r.old[caller]
+	if b == nil {
+		b = &bucket{tokens: float64(r.rate.Burst), at: now}
 	}
+	if len(r.young) >= maxCallers {
+		r.young, r.old = make(map[string]*bucket), r.young
+	}
+	r.young[caller] = b
+	return b
 }
 
 // charge counts n mutations or signals against the caller.
