@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,13 +93,20 @@ const atOnce = 64
 func (e *Engine) watch(c store.Commit) {
 	topics := e.rules.registry.publish(c.Events)
 	e.raise(c.Head)
-	for _, t := range topics {
+	woken := 0
+	for i, t := range topics {
 		ws := t.rouse()
-		if len(ws) <= atOnce {
-			wakeAll(t, ws)
-			continue
+		if woken += len(ws); woken > atOnce {
+			rest := slices.Clone(topics[i+1:])
+			e.calls.Go(func() {
+				wakeAll(t, ws)
+				for _, t := range rest {
+					wakeAll(t, t.rouse())
+				}
+			})
+			return
 		}
-		e.calls.Go(func() { wakeAll(t, ws) })
+		wakeAll(t, ws)
 	}
 }
 
