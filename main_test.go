@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"log"
+	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -8,7 +11,7 @@ import (
 
 // TestMain puts this test binary into the path as "tidemark": scripts and crash tests run the real main.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tidemark": main})
+	testscript.Main(m, map[string]func(){"tidemark": main, "spoil": spoil})
 }
 
 // TestScripts runs testdata/cli/*.txtar, each in a folder of its own.
@@ -32,5 +35,20 @@ func serverCommand(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(scriptServers.take(ts).Kill())
 	default:
 		scriptServers.start(ts, args)
+	}
+}
+
+// spoil is a command of scripts: it flips a bit of every event in a data file.
+func spoil() {
+	data, err := os.ReadFile(os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	spoilt := bytes.ReplaceAll(data, []byte("room/1"), []byte("room/3"))
+	if bytes.Equal(data, spoilt) {
+		log.Fatal("nothing to spoil")
+	}
+	if err := os.WriteFile(os.Args[1], spoilt, 0o600); err != nil {
+		log.Fatal(err)
 	}
 }

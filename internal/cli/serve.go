@@ -117,6 +117,9 @@ func (c *serveCmd) Run(ctx context.Context, sys *system) error {
 	defer ln.Close()
 	failed := make(chan error, 1)
 	conf := c.config(sys, func(err error) { failed <- err })
+	if err := recoverFile(ctx, sys, c.Data, conf.Logger); err != nil {
+		return err
+	}
 	srv, err := sys.build(conf)
 	if err != nil {
 		return err
