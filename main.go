@@ -81,7 +81,7 @@ func edges(c cli.Config, db *store.Store) (*cli.Server, error) {
 		return nil, err
 	}
 	api, err := httpapi.New(httpapi.Options{
-		Log: db, Live: engine, Authenticate: who, Limits: wire.Limits(c.Limits), Ready: func() error { return ready(db) }, Origins: c.Origins,
+		Log: db, Live: engine, Authenticate: who, Limits: wire.Limits(c.Limits), Ready: db.Writable, Note: db.RetentionPaused, Origins: c.Origins,
 		Version: cli.Version, Logger: c.Logger,
 		Mount: map[string]http.Handler{"/v1/ws": ws, durablestreams.Path: streams, "/demo/": demoHandler()},
 	})
@@ -98,15 +98,4 @@ func edges(c cli.Config, db *store.Store) (*cli.Server, error) {
 		},
 		Close: func() error { return errors.Join(streams.Close(), db.Close()) },
 	}, nil
-}
-
-// ready tells why writes are refused, or why the log is not trimmed although it should be.
-func ready(db *store.Store) error {
-	if err := db.Writable(); err != nil {
-		return err
-	}
-	if why := db.RetentionPaused(); why != "" {
-		return errors.New(why)
-	}
-	return nil
 }

@@ -40,6 +40,7 @@ type Options struct {
 	Authenticate eventsync.Authenticator
 	Limits       wire.Limits
 	Ready        func() error  // nil, or why appends are refused now; default: always ready
+	Note         func() string // what else the operator should know of a server that is ready; default: nothing
 	Origins      []string      // of pages in browsers that may call the API: exact origins, or "*"; default: none
 	Rate         Rate          // mutations and signals that one caller may send; default: any number
 	Heartbeat    time.Duration // between comments on a silent stream of server-sent events; default 15 s
@@ -88,6 +89,9 @@ func New(o Options) (*API, error) {
 	}
 	if o.Ready == nil {
 		o.Ready = func() error { return nil }
+	}
+	if o.Note == nil {
+		o.Note = func() string { return "" }
 	}
 	a := &API{Options: o, rates: newRates(o.Rate)}
 	a.openapi = describe(o.Version)

@@ -19,5 +19,8 @@ func (c *call) getReady() error {
 		body := append([]byte(`{"status":"unavailable","reason":`), wire.AppendString(nil, err.Error())...)
 		return c.send(http.StatusServiceUnavailable, append(body, '}'))
 	}
+	if note := c.Note(); note != "" {
+		return c.send(http.StatusOK, append(wire.AppendString([]byte(`{"status":"ready","note":`), note), '}'))
+	}
 	return c.send(http.StatusOK, []byte(`{"status":"ready"}`))
 }
