@@ -332,3 +332,53 @@ func TestRestoreLineage(t *testing.T) {
 		}
 	}
 }
+
+// TestCopiesOfSparseLog: where another sequencer gives the seqs, holes are no damage, and a cut may lie in one.
+func TestCopiesOfSparseLog(t *testing.T) {
+	dir := memoryDir(t)
+	o := checkOptions()
+	o.Sparse = true
+	s := openTest(t, filepath.Join(dir, "a"), o)
+	var events []Event
+	for i := range 900 {
+		e := Event{Seq: Seq(10 + i*3 + i%2), At: int64(i / 7), ID: NewID(), Stream: Stream([]string{"a", "b"}[i%2]), Type: "note", Data: []byte("1")}
+		if i%5 == 0 {
+			e.Key, e.Op = "k", OpPut
+		}
+		if i%10 == 3 { // an atomic push has no hole
+			e.Flags = FlagMore
+			events = append(events, e)
+			e.Seq, e.ID, e.Flags = e.Seq+1, NewID(), 0
+		}
+		events = append(events, e)
+	}
+	for part := range slices.Chunk(events, 90) {
+		for part[len(part)-1].Flags.Has(FlagMore) {
+			part = part[:len(part)-1]
+		}
+		if err := s.Apply(t.Context(), part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Trim(t.Context(), 600); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(dir, "b")
+	if _, err := s.Backup(t.Context(), to, nil); err != nil {
+		t.Fatal(err)
+	}
+	mustCheck(t, to)
+	for cut := Seq(700); cut < 730; cut++ {
+		r, info := restored(t, to, cut)
+		end := Seq(0)
+		for _, e := range events {
+			if e.Seq <= cut && !e.Flags.Has(FlagMore) {
+				end = e.Seq
+			}
+		}
+		if info.Cut != end || r.Head() != end {
+			t.Errorf("cut at %d: %+v, want %d", cut, info, end)
+		}
+		sameUpTo(t, s, r)
+	}
+}
