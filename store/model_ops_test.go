@@ -451,6 +451,11 @@ func (r *modelRun) resume() {
 	f := r.filter()
 	for range 5 {
 		c := Cursor{Seq: Seq(r.IntN(int(r.m.head()) + 3)), Log: r.someLog()}
+		for _, a := range r.m.lineage {
+			if a.log == c.Log && r.IntN(2) == 0 {
+				c.Seq = a.cut + Seq(r.IntN(2))
+			}
+		}
 		switch r.IntN(3) {
 		case 0:
 			c.Mark = r.id()

@@ -12,6 +12,7 @@ var atomicTests = []test{
 	{"duplicates inside", atomicDuplicates},
 	{"one that is all duplicates", atomicAllDuplicates},
 	{"a refusal leaves no trace", atomicNoTrace},
+	{"a refusal is forgotten at once", atomicForgotten},
 	{"over several streams", atomicStreams},
 	{"in the middle of others", atomicBetween},
 }
@@ -109,6 +110,41 @@ func atomicNoTrace(k *kit) {
 		k.Fatalf("verdict %+v", v)
 	}
 	k.expectCodes(k.push(expecting(put("a", "new", "2"), 0), expecting(note("c", "2"), 0)), "ok", "ok")
+}
+
+// atomicForgotten queues pushes without waiting, so that they meet in one group: what was aborted is new in the next push.
+func atomicForgotten(k *kit) {
+	const n = 40
+	done := make(chan struct{}, 2*n)
+	var pushes []*store.Push
+	for i := range n {
+		m := put("a", fmt.Sprint("k", i), `{"v":1}`)
+		for _, p := range []*store.Push{
+			{Atomic: true, Mutations: []store.Mutation{m, expecting(note("a", "1"), store.MaxSeq)}},
+			{Mutations: []store.Mutation{expecting(m, 0)}},
+		} {
+			p.Done = func(*store.Push) { done <- struct{}{} }
+			pushes = append(pushes, p)
+			if err := k.Append(k.Context(), p); err != nil {
+				k.Fatal(err)
+			}
+		}
+	}
+	for range pushes {
+		<-done
+	}
+	for i := range n {
+		k.expectCodes(pushes[2*i].Verdicts, "aborted", "conflict")
+		k.expectCodes(pushes[2*i+1].Verdicts, "ok")
+		if v := pushes[2*i+1].Verdicts[0]; v.Seq != store.Seq(i+1) {
+			k.Fatalf("verdict %+v, want seq %d", v, i+1)
+		}
+	}
+	k.twice(func() {
+		if got := len(k.all(store.All, 0, store.PageLimit{})); got != n {
+			k.Fatalf("%d events", got)
+		}
+	})
 }
 
 func atomicStreams(k *kit) {

@@ -31,10 +31,13 @@ func docOps(k *kit) {
 		{patch("a", "k", `{"v":true}`), `{"v":true}`},
 		{put("a", "k", `false`), `false`},
 		{keyed("a", "k"), `false`},
+		{patch("a", "k", `{"z":1}`), `{"z":1}`},
 		{remove("a", "k"), ``},
 		{remove("a", "k"), ``},
 		{keyed("a", "k"), ``},
-		{patch("a", "k", `{}`), `{}`},
+		{patch("a", "k", `{"x":0}`), `{"x":0}`},
+		{remove("a", "k"), ``},
+		{patch("a", "k", `{"y":1}`), `{"y":1}`},
 	}
 	for i, s := range steps {
 		seq := k.accept(s.m)
