@@ -97,7 +97,7 @@ class TidemarkClient implements Client {
 
   constructor(options: ClientOptions) {
     const at = (name: string) => this.streams.get(name);
-    const hubOptions: HubOptions = { tabs: "shared", ...options };
+    const hubOptions: HubOptions = { ...options, tabs: options.tabs ?? "shared" };
     this.hub = new Hub(hubOptions, {
       docs: (s, key) => at(s)?.touch(key),
       pending: (s, added) => at(s)?.pending(added),

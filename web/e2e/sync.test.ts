@@ -1,0 +1,226 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import type { BrowserContext } from "playwright-core";
+import type { Harness } from "./harness.ts";
+import { pause, rng, until, World, type Tab } from "./world.ts";
+
+// Real Chromium against the real server. Each test ends with the same state everywhere, nothing lost, nothing doubled.
+
+declare const t: Harness;
+
+let w: World;
+let file = 0;
+let profiles: BrowserContext[] = [];
+const profile = async () => {
+  const p = await w.profile();
+  profiles.push(p);
+  return p;
+};
+
+beforeAll(async () => {
+  w = await World.open();
+});
+afterAll(() => w.close());
+beforeEach(() => w.serve("data" + ++file));
+afterEach(async () => {
+  for (const p of profiles) await p.close();
+  profiles = [];
+  await w.kill();
+});
+
+/** Writes something random now and then, as a person would; gives the ids. */
+async function work(tab: Tab, name: string, random: () => number, times: number): Promise<string[]> {
+  const ids: string[] = [];
+  for (let i = 0; i < times; i++) {
+    const key = "card/" + Math.floor(random() * 5);
+    const p = random();
+    if (p < 0.4) ids.push(await tab.put(key, { [name]: i }));
+    else if (p < 0.7) ids.push(await tab.patch(key, { [name]: i, last: name }));
+    else ids.push(await tab.page.evaluate((d) => t.append(d), `${name} ${i}`));
+    if (random() < 0.3) await pause(random() * 30);
+  }
+  return ids;
+}
+
+test("three people edit together", async () => {
+  const random = rng(1);
+  const tabs = await Promise.all([0, 1, 2].map(async () => w.tab(await profile())));
+  const ids = (await Promise.all(tabs.map((tab, i) => work(tab, "p" + i, random, 60)))).flat();
+  const truth = await w.agree(tabs, ids);
+  expect(truth.said).toHaveLength(180);
+});
+
+test("two are offline for a while, then back", async () => {
+  const random = rng(2);
+  const both = [await profile(), await profile()];
+  const tabs = await Promise.all(both.map((p) => w.tab(p)));
+  const ids = (await Promise.all(tabs.map((tab, i) => work(tab, "before" + i, random, 10)))).flat();
+  for (const tab of tabs) await tab.calm();
+  for (const p of both) await p.setOffline(true);
+  for (const tab of tabs) await tab.page.evaluate(() => t.tm.disconnect());
+  ids.push(...(await Promise.all(tabs.map((tab, i) => work(tab, "away" + i, random, 40)))).flat());
+  expect((await tabs[0]!.state()).status).toMatchObject({ phase: "offline", pending: 40 });
+  expect((await tabs[0]!.state()).pendingDocs).toBeGreaterThan(0);
+  for (const p of both) await p.setOffline(false);
+  for (const tab of tabs) await tab.page.evaluate(() => t.tm.connect());
+  await w.agree(tabs, ids);
+});
+
+test("the server is killed in the middle of typing, several times", async () => {
+  const random = rng(3);
+  const tabs = await Promise.all([0, 1].map(async () => w.tab(await profile())));
+  let done = false;
+  const typing = Promise.all(tabs.map((tab, i) => work(tab, "p" + i, random, 250))).finally(() => (done = true));
+  let kills = 0;
+  while (!done) {
+    await pause(200 + random() * 400);
+    await w.kill();
+    kills++;
+    await pause(random() * 200);
+    await w.serve("data" + file);
+  }
+  expect(kills).toBeGreaterThan(1);
+  await w.agree(tabs, (await typing).flat());
+});
+
+test("the tab is closed within 50 ms of a write, and opened again", async () => {
+  const random = rng(4);
+  const p = await profile();
+  const saved = new Set<string>();
+  const written: string[] = [];
+  for (let i = 0; i < 12; i++) {
+    const tab = await w.tab(p);
+    if (random() < 0.5) await tab.live();
+    written.push(await tab.put("k" + (i % 3), { i }));
+    await pause(random() * 50);
+    await tab.page.close();
+    for (const id of tab.saved) saved.add(id);
+  }
+  const tab = await w.tab(p);
+  const { said } = await w.agree([tab]);
+  expect(saved.size).toBeGreaterThan(5);
+  for (const id of saved) expect(said, "a saved mutation is lost").toContain(id);
+  for (const id of said) expect(written).toContain(id);
+});
+
+test("two tabs of one profile: the leading one is closed in the middle of a push", async () => {
+  const p = await profile();
+  const line = await w.between();
+  let leader = await w.tab(p);
+  await leader.leads();
+  const ids: string[] = [];
+  for (let round = 0; round < 4; round++) {
+    const other = await w.tab(p);
+    await other.live();
+    expect((await other.state()).status.leader).toBe(false);
+    const more = await leader.page.evaluate(() => Array.from({ length: 300 }, (_, i) => t.put("k" + (i % 10), { i, text: "x".repeat(200) })));
+    ids.push(...more);
+    ids.push(...(await other.page.evaluate(() => Array.from({ length: 20 }, (_, i) => t.append(i)))));
+    await until(() => more.every((id) => leader.saved.has(id)));
+    const closing = Date.now();
+    await leader.page.close();
+    await other.leads();
+    expect(Date.now() - closing, "the lead moved").toBeLessThan(1500);
+    leader = other;
+  }
+  await w.agree([leader], ids);
+  line.cut();
+});
+
+test("a frozen tab gives the lead away, and follows when it wakes up", async () => {
+  const { context, crash } = await w.realProfile("freezing");
+  const a = await w.tab(context);
+  await a.leads();
+  const ids: string[] = [await a.put("x", 1)];
+  await a.calm();
+  const b = await w.tab(context);
+  await b.live();
+  const cdp = await context.newCDPSession(a.page);
+  const frozen = Date.now();
+  await cdp.send("Page.setWebLifecycleState", { state: "frozen" });
+  await b.leads();
+  expect(Date.now() - frozen, "the lead moved").toBeLessThan(1500);
+  ids.push(await b.put("y", 2));
+  await b.calm();
+  expect((await a.state()).said).toHaveLength(1);
+  await cdp.send("Page.setWebLifecycleState", { state: "active" });
+  await until(async () => (await a.state()).said.length === 2, () => a.state());
+  expect((await a.state()).status.leader).toBe(false);
+  ids.push(await a.put("z", 3));
+  await w.agree([a, b], ids);
+  await crash();
+});
+
+test("the browser is killed in the middle of writing, and started again", async () => {
+  const saved = new Set<string>();
+  const written = new Set<string>();
+  for (let round = 0; round < 3; round++) {
+    if (round === 1) await w.kill(); // once without a server, too
+    const { context, crash } = await w.realProfile("crashing");
+    const tab = await w.tab(context);
+    for (const id of await tab.page.evaluate((r) => Array.from({ length: 200 }, (_, i) => t.put("k" + (i % 7), { r, i })), round)) written.add(id);
+    await until(() => tab.saved.size > 0);
+    await crash();
+    for (const id of tab.saved) saved.add(id);
+    if (round === 1) await w.serve("data" + file);
+  }
+  const { context, crash } = await w.realProfile("crashing");
+  const tab = await w.tab(context);
+  const { said } = await w.agree([tab]);
+  for (const id of saved) expect(said, "a saved mutation is lost").toContain(id);
+  for (const id of said) expect(written).toContain(id);
+  await crash();
+});
+
+test("the user clears the site's data while the page is open", async () => {
+  const p = await profile();
+  const tab = await w.tab(p);
+  const ids = [await tab.put("before", 1)];
+  await tab.calm();
+  await w.kill();
+  ids.push(await tab.put("offline", 2));
+  await until(() => tab.saved.size === 2);
+  const cdp = await p.newCDPSession(tab.page);
+  await cdp.send("Storage.clearDataForOrigin", { origin: new URL(tab.page.url()).origin, storageTypes: "indexeddb" });
+  ids.push(await tab.put("after", 3));
+  await until(async () => (await tab.state()).status.storage !== "lost" && tab.saved.size === 3, () => tab.state());
+  await tab.page.close(); // what was written before the clearing is on disk again, too
+  await w.serve("data" + file);
+  const again = await w.tab(p);
+  await w.agree([again], ids);
+});
+
+test("a line that breaks at random bytes", async () => {
+  const random = rng(5);
+  const line = await w.between();
+  line.budget = () => 200 + Math.floor(random() ** 2 * 30_000);
+  const tabs = await Promise.all([0, 1].map(async () => w.tab(await profile())));
+  const ids = (await Promise.all(tabs.map((tab, i) => work(tab, "p" + i, random, 200)))).flat();
+  for (const tab of tabs) ids.push(...(await tab.page.evaluate(() => Array.from({ length: 300 }, (_, i) => t.append({ i, text: "y".repeat(300) })))));
+  await until(() => line.cuts >= 8, () => line.cuts, 60_000);
+  line.budget = undefined;
+  await w.agree(tabs, ids);
+});
+
+test("a token expires: it is renewed in place, and asked for again when it was refused", async () => {
+  await w.kill();
+  await w.serve("tokens", "authserver");
+  const a = await w.tab(await profile(), { token: { subject: "alice", ms: 2500 } });
+  await a.live();
+  const ids: string[] = [];
+  for (let i = 0; i < 8; i++) {
+    ids.push(await a.put("k", i));
+    await pause(700);
+    expect((await a.state()).status.phase).toBe("live");
+  }
+  const asked = await a.page.evaluate(() => t.asked);
+  expect(asked[0]).toBe("connect");
+  expect(asked.slice(1).length).toBeGreaterThan(1);
+  expect(new Set(asked.slice(1))).toEqual(new Set(["refresh"]));
+  const b = await w.tab(await profile(), { token: { subject: "bob", ms: -1000 } });
+  await until(async () => (await b.state()).status.phase === "unauthorized", () => b.state());
+  expect(await b.page.evaluate(() => t.asked)).toContain("unauthorized");
+  await b.put("waits", 1);
+  expect((await b.state()).status.pending).toBe(1);
+  await a.calm();
+  expect((await a.state()).said).toEqual(ids);
+});

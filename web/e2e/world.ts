@@ -1,0 +1,244 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer as createHttp, type Server as HttpServer } from "node:http";
+import { connect, createServer as createTcp, type AddressInfo, type Server as TcpServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { expect } from "vitest";
+import type { Harness } from "./harness.ts";
+import { out } from "./paths.ts";
+
+export type State = ReturnType<Harness["state"]>;
+
+const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
+export async function until<T>(look: () => Promise<T | false | undefined> | T | false | undefined, what: () => unknown = () => look.toString(), ms = 30_000): Promise<T> {
+  const end = Date.now() + ms;
+  for (;;) {
+    const v = await look();
+    if (v) return v;
+    if (Date.now() > end) throw new Error("still not: " + JSON.stringify(await what()));
+    await pause(20);
+  }
+}
+export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+export function rng(seed: number) {
+  let a = seed >>> 0;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** kill -9, and gone when this resolves. */
+async function end(p: ChildProcess) {
+  if (p.exitCode !== null || p.signalCode !== null) return;
+  const gone = new Promise((resolve) => p.once("exit", resolve));
+  p.kill("SIGKILL");
+  await gone;
+}
+
+async function freePort(): Promise<number> {
+  const s = createTcp().listen(0, "127.0.0.1");
+  await new Promise((resolve) => s.once("listening", resolve));
+  const { port } = s.address() as AddressInfo;
+  await new Promise((resolve) => s.close(resolve));
+  return port;
+}
+
+/** A real server, pages in a real browser, and everything that can come between them. */
+export class World {
+  browser!: Browser;
+  private pages!: HttpServer;
+  private readonly dir = mkdtempSync(join(tmpdir(), "tidemark-e2e-"));
+  private process: ChildProcess | undefined;
+  private port = 0;
+  private origin = "";
+  private proxy: Proxy | undefined;
+  private readonly processes: ChildProcess[] = [];
+
+  static async open(): Promise<World> {
+    const w = new World();
+    w.port = await freePort();
+    w.pages = createHttp((req, res) => {
+      const script = req.url === "/harness.js";
+      res.setHeader("Content-Type", script ? "text/javascript" : "text/html");
+      res.end(script ? readFileSync(out + "harness.js") : `<!doctype html><script type="module" src="harness.js"></script>`);
+    }).listen(0, "127.0.0.1");
+    await new Promise((resolve) => w.pages.once("listening", resolve));
+    w.origin = `http://127.0.0.1:${(w.pages.address() as AddressInfo).port}`;
+    w.browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: flags });
+    return w;
+  }
+
+  async close() {
+    await this.browser.close();
+    for (const p of this.processes) await end(p);
+    this.proxy?.close();
+    await this.kill();
+    this.pages.close();
+    rmSync(this.dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  }
+
+  get url() {
+    return `ws://127.0.0.1:${this.proxy?.port ?? this.port}/v1/ws`;
+  }
+  get http() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** Starts the server, on the file that is there. */
+  async serve(name = "data", binary: "tidemark" | "authserver" = "tidemark") {
+    const common = [`${binary === "tidemark" ? "--" : "-"}listen=127.0.0.1:${this.port}`, `${binary === "tidemark" ? "--" : "-"}data=${join(this.dir, name)}`, `${binary === "tidemark" ? "--" : "-"}origin=${this.origin}`];
+    const p = (this.process = spawn(out + binary, binary === "tidemark" ? ["serve", ...common] : common, { stdio: ["ignore", "ignore", "pipe"] }));
+    let log = "";
+    p.stderr!.on("data", (d) => (log += d));
+    await until(() => new Promise<boolean>((resolve) => {
+      if (p.exitCode !== null) throw new Error("the server ended: " + log);
+      const s = connect(this.port, "127.0.0.1", () => (s.destroy(), resolve(true)));
+      s.on("error", () => resolve(false));
+    }));
+  }
+  /** kill -9 */
+  async kill() {
+    if (this.process) await end(this.process);
+    this.process = undefined;
+  }
+  /** From now on there is a proxy between pages and server. */
+  async between(): Promise<Proxy> {
+    this.proxy ??= await Proxy.open(this.port);
+    return this.proxy;
+  }
+
+  /** A profile of a browser that really hides and freezes pages: Playwright's own keeps all of them in the foreground. */
+  async realProfile(name: string): Promise<{ context: BrowserContext; crash(): Promise<void> }> {
+    const dir = join(this.dir, name);
+    const p = spawn(process.env.CHROMIUM ?? "/usr/bin/chromium", ["--headless", "--remote-debugging-port=0", "--user-data-dir=" + dir, ...flags, "about:blank"], { stdio: ["ignore", "ignore", "pipe"] });
+    this.processes.push(p);
+    let log = "";
+    p.stderr!.on("data", (d) => (log += d));
+    const endpoint = await until(() => /DevTools listening on (\S+)/.exec(log)?.[1], () => log);
+    const browser = await chromium.connectOverCDP(endpoint, { noDefaults: true });
+    return { context: browser.contexts()[0]!, crash: () => end(p) };
+  }
+  profile(): Promise<BrowserContext> {
+    return this.browser.newContext();
+  }
+  /** A tab in a profile, with a client. */
+  async tab(profile: BrowserContext, options: Partial<Parameters<Harness["start"]>[0]> = {}): Promise<Tab> {
+    const page = await profile.newPage();
+    const tab = new Tab(page);
+    await page.exposeFunction("saved", (id: string) => tab.saved.add(id));
+    await page.goto(this.origin + "/");
+    await page.waitForFunction(() => "t" in globalThis);
+    await page.evaluate((o) => t.start(o), { url: this.url, db: "app", ...options });
+    return tab;
+  }
+  /** What the server has, as a fresh client sees it. */
+  async truth(): Promise<State> {
+    const profile = await this.profile();
+    const tab = await this.tab(profile, { db: undefined });
+    await tab.live();
+    const state = await tab.state();
+    await profile.close();
+    return state;
+  }
+  /** All are live with nothing pending, and show what the server has: every id once. */
+  async agree(tabs: Tab[], ids?: Iterable<string>) {
+    for (const tab of tabs) await tab.calm();
+    const truth = await this.truth();
+    for (const tab of tabs) {
+      await until(async () => JSON.stringify((await tab.state()).docs) === JSON.stringify(truth.docs), async () => [(await tab.state()).docs, truth.docs]);
+      expect((await tab.state()).said).toEqual(truth.said);
+    }
+    expect(new Set(truth.said).size, "an event is doubled").toBe(truth.said.length);
+    if (ids) expect([...truth.said].sort()).toEqual([...new Set(ids)].sort());
+    return truth;
+  }
+}
+
+declare const t: Harness;
+
+export class Tab {
+  readonly page: Page;
+  readonly saved = new Set<string>();
+  constructor(page: Page) {
+    this.page = page;
+  }
+  state(): Promise<State> {
+    return this.page.evaluate(() => t.state());
+  }
+  put(key: string, data: unknown): Promise<string> {
+    return this.page.evaluate(([k, d]) => t.put(k as string, d as never), [key, data]);
+  }
+  patch(key: string, data: unknown): Promise<string> {
+    return this.page.evaluate(([k, d]) => t.patch(k as string, d as never), [key, data]);
+  }
+  live() {
+    return until(async () => (await this.state()).status.phase === "live", () => this.state());
+  }
+  calm() {
+    return until(async () => {
+      const { status } = await this.state();
+      return status.phase === "live" && status.pending === 0;
+    }, () => this.state());
+  }
+  leads() {
+    return until(async () => (await this.state()).status.leader, () => this.state());
+  }
+}
+
+/** A line that breaks: after a number of bytes, at any place of a frame, or by hand. */
+export class Proxy {
+  /** Bytes after which each next connection is cut; undefined: never. */
+  budget: (() => number) | undefined;
+  cuts = 0;
+  private readonly server: TcpServer;
+  private readonly open = new Set<Socket>();
+
+  private constructor(server: TcpServer, target: number) {
+    this.server = server;
+    server.on("connection", (near) => {
+      const far = connect(target, "127.0.0.1");
+      let left = this.budget?.() ?? Infinity;
+      this.open.add(near);
+      const end = () => {
+        near.destroy();
+        far.destroy();
+        this.open.delete(near);
+      };
+      const pass = (to: Socket) => (data: Buffer) => {
+        if (left === Infinity) return void to.write(data);
+        to.write(data.subarray(0, left));
+        left -= data.length;
+        if (left > 0) return;
+        this.cuts++;
+        to.end(end);
+        left = 0;
+      };
+      near.on("data", pass(far)).on("error", end).on("close", end);
+      far.on("data", pass(near)).on("error", end).on("close", end);
+    });
+  }
+  static async open(target: number): Promise<Proxy> {
+    const server = createTcp();
+    const p = new Proxy(server, target);
+    server.listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    return p;
+  }
+  get port() {
+    return (this.server.address() as AddressInfo).port;
+  }
+  cut() {
+    for (const s of this.open) s.destroy();
+  }
+  close() {
+    this.server.close();
+    this.cut();
+  }
+}
