@@ -34,7 +34,9 @@ async function open(options: BrowserContextOptions, name: string): Promise<{ pag
 }
 
 async function add(page: Page, label: string, text: string) {
-  await page.getByLabel(label).fill(text);
+  await page.getByLabel(label).fill(text, { timeout: 5000 }).catch(async (e) => {
+    throw new Error(`${label}: ${(await page.locator("body").innerText()).slice(0, 500)} ${e}`);
+  });
   await page.getByLabel(label).press("Enter");
 }
 const card = (page: Page, title: string) => page.locator("[data-card]").filter({ hasText: title });

@@ -44,9 +44,12 @@ export function memory(): Storage {
       return queries.map(select) as never;
     },
     async append(rows) {
+      const places = new Map([...tables.outbox.values()].map((row) => [row.id, row.k]));
       return rows.map((row) => {
-        for (const old of tables.outbox.values()) if (old.id === row.id) return old.k;
+        const there = places.get(row.id);
+        if (there !== undefined) return there;
         tables.outbox.set(++place, { ...row, k: place });
+        places.set(row.id, place);
         return place;
       });
     },

@@ -1,6 +1,6 @@
 import { useDocs } from "@tidemark/react";
 import type { Doc } from "@tidemark/client";
-import { useRef, useState, type KeyboardEvent, type PointerEvent } from "react";
+import { useEffect, useRef, useState, type KeyboardEvent, type PointerEvent } from "react";
 import { board, me, notify } from "./app.ts";
 import { COLUMNS, inColumn, posAt, type Card, type Column } from "./model.ts";
 
@@ -38,9 +38,16 @@ function move(card: Doc<Card>, cards: readonly Doc<Card>[], column: Column, inde
   if (column === "Done" && card.data.column !== "Done") notify(`${me.name} finished “${card.data.title}”`);
 }
 
+/** The card that a key moved: in another column it is another element, which takes the focus over. */
+let carried: string | undefined;
+
 function CardView({ card, cards }: { card: Doc<Card>; cards: readonly Doc<Card>[] }) {
   const [editing, setEditing] = useState(false);
   const drag = useDrag((column, index) => move(card, cards, column, index));
+  const self = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (carried === card.key) self.current?.focus();
+  }, [card]);
 
   const rename = (title: string) => {
     setEditing(false);
@@ -51,7 +58,11 @@ function CardView({ card, cards }: { card: Doc<Card>; cards: readonly Doc<Card>[
     const list = inColumn(cards, card.data.column);
     const at = list.findIndex((c) => c.key === card.key);
     const column = COLUMNS.indexOf(card.data.column);
-    const to = (c: number, index: number) => COLUMNS[c] && move(card, cards, COLUMNS[c], Math.max(0, index));
+    const to = (c: number, index: number) => {
+      if (!COLUMNS[c]) return;
+      carried = card.key;
+      move(card, cards, COLUMNS[c], Math.max(0, index));
+    };
     if (e.key === "Enter") setEditing(true);
     else if (e.key === "Delete") board.delete(card.key, { type: "card.deleted" });
     else if (!e.altKey) return;
@@ -63,7 +74,7 @@ function CardView({ card, cards }: { card: Doc<Card>; cards: readonly Doc<Card>[
     e.preventDefault();
   };
   return (
-    <article className="card" role="listitem" tabIndex={0} data-card={card.key} data-pending={card.pending || undefined} onKeyDown={keys} {...(editing ? {} : drag)}>
+    <article ref={self} className="card" onBlur={() => (carried = undefined)} role="listitem" tabIndex={0} data-card={card.key} data-pending={card.pending || undefined} onKeyDown={keys} {...(editing ? {} : drag)}>
       {editing ? (
         <input autoFocus defaultValue={card.data.title} aria-label="Title" onBlur={(e) => rename(e.target.value.trim())} onKeyDown={(e) => (e.key === "Enter" ? rename(e.currentTarget.value.trim()) : e.key === "Escape" && setEditing(false))} />
       ) : (
@@ -135,7 +146,7 @@ export function Add({ label, onAdd }: { label: string; onAdd: (text: string) => 
       }}
     >
       <input value={text} onChange={(e) => setText(e.target.value)} placeholder={label} aria-label={label} />
-      <button aria-label="Add">＋</button>
+      <button aria-label="Add">+</button>
     </form>
   );
 }

@@ -8,7 +8,9 @@ import { messages, noMessages } from "./model.ts";
 export function Chat() {
   const all = useView(chat, noMessages, messages);
   const list = useRef<HTMLOListElement>(null);
-  useEffect(() => list.current?.scrollTo({ top: list.current.scrollHeight }), [all.length]);
+  useEffect(() => {
+    list.current?.scrollTo({ top: list.current.scrollHeight });
+  }, [all.length]);
   const say = (text: string) => {
     chat.append({ type: "said", data: { name: me.name, text } });
     const mentioned = /@(\w+)/.exec(text)?.[1];

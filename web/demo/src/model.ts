@@ -59,7 +59,8 @@ export function describe(stream: string, type: string, data: unknown): string {
   const what = typeof d.title === "string" ? `“${d.title}”` : typeof d.text === "string" ? `“${d.text.slice(0, 60)}”` : "";
   if (type === "card.moved") return `a card moved to ${d.column}`;
   if (type === "card.deleted") return "a card was deleted";
+  if (type === "noticed") return String(d.text);
   if (type === "paragraph.deleted") return "a paragraph was removed";
-  const names: Record<string, string> = { "card.added": "card added", "card.renamed": "card renamed to", said: `${d.name} said`, noticed: "notice", "paragraph.edited": "note edited", "paragraph.added": "paragraph added" };
+  const names: Record<string, string> = { "card.added": "card added", "card.renamed": "card renamed to", said: `${d.name} said`, "paragraph.edited": "note edited", "paragraph.added": "paragraph added" };
   return `${names[type] ?? `${stream}: ${type}`} ${what}`.trim();
 }
