@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -111,9 +112,7 @@ func plFold(docs map[DocKey]plDoc, e *Event) map[DocKey]plDoc {
 		return docs
 	}
 	next := make(map[DocKey]plDoc, len(docs)+1)
-	for k, d := range docs {
-		next[k] = d
-	}
+	maps.Copy(next, docs)
 	at := DocKey{e.Stream, e.Key}
 	d := next[at]
 	e.KPrev, d.seq = d.seq, e.Seq
@@ -143,9 +142,7 @@ func plMerge(target, patch any) any {
 	}
 	out := map[string]any{}
 	if t, ok := target.(map[string]any); ok {
-		for k, v := range t {
-			out[k] = v
-		}
+		maps.Copy(out, t)
 	}
 	for k, v := range p {
 		if v == nil {

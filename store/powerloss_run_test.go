@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -90,7 +91,7 @@ func (s plSpec) mutation(i int) Mutation {
 	if r.IntN(40) == 0 {
 		size = 9000 // more than a page
 	}
-	m.Data = []byte(fmt.Sprintf(`{"n":%d,"t":"%x"}`, i, plBytes(r, size)))
+	m.Data = fmt.Appendf(nil, `{"n":%d,"t":"%x"}`, i, plBytes(r, size))
 	if r.IntN(4) == 0 {
 		return m
 	}
@@ -99,7 +100,7 @@ func (s plSpec) mutation(i int) Mutation {
 	case 0:
 		m.Op, m.Data = OpDelete, nil
 	case 1, 2:
-		m.Op, m.Data = OpPatch, []byte(fmt.Sprintf(`{"p":{"q%d":%d},"t":null}`, r.IntN(3), i))
+		m.Op, m.Data = OpPatch, fmt.Appendf(nil, `{"p":{"q%d":%d},"t":null}`, r.IntN(3), i)
 	case 3: // an event about a document that does not change it
 	default:
 		m.Op = OpPut
@@ -190,11 +191,11 @@ func (r *plRunner) note(format string, a ...any) {
 }
 
 func (r *plRunner) saw(es []Event) {
-	text := ""
+	var text strings.Builder
 	for i := range es {
-		text += fmt.Sprintf("saw %d %s %d\n", es[i].Seq, es[i].ID, es[i].At)
+		text.WriteString(fmt.Sprintf("saw %d %s %d\n", es[i].Seq, es[i].ID, es[i].At))
 	}
-	r.note("%s", text)
+	r.note("%s", text.String())
 }
 
 // readAll reads like a subscriber what is there at the start.
@@ -271,13 +272,13 @@ func (r *plRunner) push(pushes []*Push) {
 }
 
 func (r *plRunner) acknowledge(p *Push) {
-	text := ""
+	var text strings.Builder
 	for i, v := range p.Verdicts {
 		if v.Refusal == nil {
-			text += fmt.Sprintf("ack %d %s\n", v.Seq, p.Mutations[i].ID)
+			text.WriteString(fmt.Sprintf("ack %d %s\n", v.Seq, p.Mutations[i].ID))
 		}
 	}
-	if text != "" {
-		r.note("%s", text)
+	if text.String() != "" {
+		r.note("%s", text.String())
 	}
 }

@@ -116,13 +116,11 @@ func lowerCut(tx *bolt.Tx, cut, floor, head Seq) (Seq, error) {
 		return 0, fmt.Errorf("%w: it ends at %d", ErrBeyondHead, head)
 	}
 	c := tx.Bucket(bucketLog).Cursor()
-	k, v := c.Seek(seqKey(cut + 1))
-	if k == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
+	step := c.Last
+	if k, _ := c.Seek(seqKey(cut + 1)); k != nil {
+		step = c.Prev
 	}
-	for ; k != nil; k, v = c.Prev() {
+	for k, v := step(); k != nil; k, v = c.Prev() {
 		var r record
 		if err := parseRecord(keySeq(k), v, &r); err != nil {
 			return 0, err

@@ -52,7 +52,7 @@ func plainStream(s string) bool {
 			return false
 		}
 	}
-	for _, segment := range strings.Split(s, "/") {
+	for segment := range strings.SplitSeq(s, "/") {
 		if segment == "" || segment == "." || segment == ".." {
 			return false
 		}

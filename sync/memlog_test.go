@@ -336,14 +336,6 @@ func (l *memLog) trim(to store.Seq) {
 	}
 }
 
-// write appends on behalf of nobody in the test.
-func (l *memLog) write(ms ...store.Mutation) {
-	p := &store.Push{Mutations: ms, Done: func(*store.Push) {}}
-	if err := l.Append(context.Background(), p); err != nil {
-		panic(err)
-	}
-}
-
 var (
 	_ eventsync.Log    = (*memLog)(nil)
 	_ eventsync.Holder = (*memLog)(nil)

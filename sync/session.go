@@ -261,8 +261,8 @@ func (s *Session) takeOver(k clientKey, n uint64) bool {
 	}
 	if old != nil {
 		old.update(func(m *machine) { m.end(EndReplaced) })
-		old.receiving.Lock() // what it is just handing to the log comes before everything of ours
-		old.receiving.Unlock()
+		old.receiving.Lock()   // what it is just handing to the log comes before everything of ours
+		old.receiving.Unlock() //lint:ignore SA2001 the wait is the point
 	}
 	return true
 }

@@ -84,7 +84,7 @@ type stage struct {
 func play(t *testing.T, script string) string {
 	st := &stage{t: t, log: newMemLog(), clients: map[string]*actor{}, nextID: 100}
 	st.opts = eventsync.Options{Encoder: wireEncoder{frame: 1 << 20}, Authenticate: tokens, Server: "tidemark/test"}
-	for _, line := range strings.Split(strings.TrimSuffix(script, "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSuffix(script, "\n"), "\n") {
 		if heard.MatchString(line) {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -121,15 +122,11 @@ func (c *call) fail(err error) {
 	}
 	e := c.refusalOf(err)
 	h := c.w.Header()
-	for name, values := range e.header {
-		h[name] = values
-	}
+	maps.Copy(h, e.header)
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	fields := map[string]any{"code": e.code, "message": e.message}
-	for name, v := range e.fields {
-		fields[name] = v
-	}
+	maps.Copy(fields, e.fields)
 	body := encode(map[string]any{"error": fields})
 	c.w.WriteHeader(e.status)
 	_, _ = c.w.Write(body)

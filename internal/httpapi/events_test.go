@@ -108,11 +108,11 @@ func TestPages(t *testing.T) {
 // TestAtomicPage asks for less than an atomic push has, and gets it whole.
 func TestAtomicPage(t *testing.T) {
 	s := newServer(t)
-	list := ""
+	var list strings.Builder
 	for range 5 {
-		list += "," + mutation(`"data":1`)
+		list.WriteString("," + mutation(`"data":1`))
 	}
-	s.want(s.do("POST", "/v1/events/a?atomic=true", "["+list[1:]+"]"), 200, `"seq":5`)
+	s.want(s.do("POST", "/v1/events/a?atomic=true", "["+list.String()[1:]+"]"), 200, `"seq":5`)
 	page, err := wire.DecodeEventsPage([]byte(s.do("GET", "/v1/events/a?limit=2", "").body))
 	if err != nil || len(page.Events) != 5 {
 		t.Errorf("%d events, %v", len(page.Events), err)

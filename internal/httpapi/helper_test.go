@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
@@ -97,14 +96,6 @@ func (s *server) want(r reply, status int, part string) reply {
 func (s *server) say(stream, data string) {
 	s.t.Helper()
 	s.want(s.do("POST", "/v1/events/"+stream, `{"id":"`+store.NewID().String()+`","type":"said","data":`+data+`}`), 200, `"seq"`)
-}
-
-func decodeAs[T any](t *testing.T, text string) (v T) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(text), &v); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	return v
 }
 
 // subjects is an authenticator whose tokens are names: "alice" may do everything below "alice/".

@@ -152,7 +152,8 @@ func TestResumeAtRandom(t *testing.T) {
 	done := make(chan bool, 2)
 	go func() { done <- s.readBySSE(n) }()
 	go func() { done <- s.readByPolls(n) }()
-	if !<-done || !<-done {
+	first, second := <-done, <-done
+	if !first || !second {
 		t.Error("a reader did not see everything")
 	}
 }
