@@ -38,14 +38,14 @@ type conn struct {
 	guard    guard
 	dec      wire.Decoder
 	deflate  bool
-	claimed  int   // bytes of the budget that the message on its way holds
-	enough   bool  // the session takes in nothing more
-	allowed  int64 // nanoseconds that the message on its way may take
-	answered wire.Close
+	claimed  int    // bytes of the budget that the message on its way holds
+	enough   bool   // the session takes in nothing more
+	allowed  int64  // nanoseconds that the message on its way may take
+	answered uint16 // the code that answers the peer's close frame; 0: it sent none
 
 	// The write goroutine's own.
-	stalled bool      // the session was told that the line is slow
-	writeBy time.Time // the deadline of the chunk being written
+	stalled bool  // the session was told that the line is slow
+	writeBy int64 // the deadline of the chunk being written, on the server's clock
 
 	// What the sweeper looks at, in nanoseconds of the server's clock.
 	opened   int64
@@ -116,7 +116,7 @@ func (c *conn) loop(socket *gws.Conn) {
 	c.alive.Store(c.now())
 	socket.ReadLoop()
 	if !c.enough {
-		c.end(c.answered) // the peer closed, or is gone
+		c.end(wire.Close{Code: c.answered}) // the peer closed, or is gone
 	}
 }
 
@@ -182,7 +182,7 @@ const maxPongs = 16
 func (c *conn) closed(err error) {
 	bye, ok := errors.AsType[*gws.CloseError](err)
 	if ok && !utf8.Valid(bye.Reason) {
-		c.answered = closeGarbage
+		c.answered = closeGarbage.Code
 	}
 	if !ok && !errors.Is(err, errRefused) && !errors.Is(err, io.EOF) {
 		c.srv.log.Debug("wsapi: a connection broke", "err", err)
@@ -192,11 +192,11 @@ func (c *conn) closed(err error) {
 // closes implements keeper: gws answers the peer's close frame with one of the same code, or one that says what is wrong.
 func (c *conn) closes(frame []byte) {
 	_, size := parseHeader(frame)
-	answer := wire.Close{Code: closeNoStatus}
+	answer := uint16(closeNoStatus)
 	if p := frame[size:]; len(p) >= 2 {
-		answer.Code = binary.BigEndian.Uint16(p)
+		answer = binary.BigEndian.Uint16(p)
 	}
-	if c.guard.closing || answer.Code != closeNormal { // closeNormal is what gws says when the socket fails
+	if c.guard.closing || answer != closeNormal { // closeNormal is what gws says when the socket fails
 		c.answered = answer
 	}
 }

@@ -71,7 +71,7 @@ type guard struct {
 	r, w int    // what of buf is not handed out yet
 	pass uint64 // bytes of an admitted frame that are not handed out yet
 	got  int    // what try read
-	err  error
+	err  syscall.Errno
 }
 
 func (g *guard) init(nc net.Conn, k keeper, deflate bool) {
@@ -200,12 +200,12 @@ func (g *guard) receive(p []byte) (int, error) {
 // receiveRaw waits without a buffer: one is taken when the socket may have something.
 func (g *guard) receiveRaw() (int, error) {
 	g.keeper.waits()
-	g.got, g.err = 0, nil
+	g.got, g.err = 0, 0
 	if err := g.raw.Read(g.try); err != nil {
 		return 0, err
 	}
 	switch {
-	case g.err != nil:
+	case g.err != 0:
 		return 0, os.NewSyscallError("read", g.err)
 	case g.got == 0:
 		return 0, io.EOF
@@ -230,7 +230,8 @@ func (g *guard) tryRead(fd uintptr) bool {
 			}
 			return false
 		}
-		g.got, g.err = max(n, 0), err
+		g.got = max(n, 0)
+		g.err, _ = err.(syscall.Errno)
 		return true
 	}
 }

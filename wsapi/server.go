@@ -31,10 +31,15 @@ type Server struct {
 	started   time.Time // where the clock begins
 
 	tick    time.Duration
-	swept   []*conn // the sweeper's own
 	stop    chan struct{}
 	sweeper sync.WaitGroup
 	work    sync.WaitGroup // the read and write goroutines
+
+	// The sweeper's own.
+	swept   []*conn
+	traffic int64 // messages, when it last looked
+	quiet   int64 // since when there is no more
+	tidied  int64 // connections that had been opened then
 
 	mu     sync.Mutex // guards what follows
 	conns  []*conn

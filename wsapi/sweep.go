@@ -2,6 +2,7 @@ package wsapi
 
 import (
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"tidemark/internal/wire"
@@ -25,6 +26,26 @@ func (s *Server) sweep() {
 			c.look(s.now())
 		}
 		clear(s.swept)
+		s.tidy()
+	}
+}
+
+const (
+	tidyAfter = 2 * time.Second // of silence
+	tidyCount = 500             // connections that were opened
+)
+
+// tidy returns the garbage of many handshakes to the system once everybody is silent: until the next collection, which may
+// never come on an idle server, it is more than what the connections themselves need.
+func (s *Server) tidy() {
+	now := s.now()
+	if traffic := s.stats.received.Load() + s.stats.sent.Load(); traffic != s.traffic {
+		s.traffic, s.quiet = traffic, now
+		return
+	}
+	if opened := s.stats.opened.Load(); opened-s.tidied >= tidyCount && now-s.quiet > int64(tidyAfter) {
+		s.tidied = opened
+		debug.FreeOSMemory()
 	}
 }
 

@@ -179,15 +179,16 @@ func closePayload(how wire.Close) []byte {
 
 // progress sets the deadline of the next chunk, now and then rather than each time: it is cheap, but not free. An ending
 // connection has its deadline already.
-func (c *conn) progress(now time.Time) {
-	if c.writeBy.Sub(now) > c.srv.opts.WriteTimeout*3/4 {
+func (c *conn) progress() {
+	now := c.now()
+	if c.writeBy-now > int64(c.srv.opts.WriteTimeout)*3/4 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ending {
-		c.writeBy = now.Add(c.srv.opts.WriteTimeout)
-		_ = c.guard.Conn.SetWriteDeadline(c.writeBy)
+		c.writeBy = now + int64(c.srv.opts.WriteTimeout)
+		_ = c.guard.Conn.SetWriteDeadline(c.srv.started.Add(time.Duration(c.writeBy)))
 	}
 }
 
@@ -271,15 +272,15 @@ func (o *out) send(p []byte) {
 	if len(p) == 0 || o.broken {
 		return
 	}
-	start, whole := time.Now(), len(p) == chunk
+	start, whole := o.c.now(), len(p) == chunk
 	o.c.srv.stats.bytesOut.Add(int64(len(p)))
-	for tries, now := 1, start; ; tries, now = tries+1, time.Now() {
-		o.c.progress(now)
+	for tries := 1; ; tries++ {
+		o.c.progress()
 		n, err := o.c.guard.Conn.Write(p)
 		p = p[n:]
 		switch {
 		case err == nil:
-			o.stall(time.Since(start))
+			o.stall(time.Duration(o.c.now() - start))
 			o.c.takes(whole)
 			return
 		case !errors.Is(err, os.ErrDeadlineExceeded) || o.c.isEnding():
