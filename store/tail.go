@@ -7,6 +7,7 @@ import "sort"
 type tail struct {
 	runs  []tailRun // ascending
 	bytes int
+	dead  int // bytes that were forgotten and are still in the array before runs
 	limit int
 }
 
@@ -26,23 +27,32 @@ func (t *tail) add(events []Event, bytes int) {
 	t.runs = append(t.runs, tailRun{events: events, bytes: bytes})
 	t.bytes += bytes
 	n := 0
-	for n < len(t.runs)-1 && t.bytes > t.limit {
-		t.bytes -= t.runs[n].bytes
-		t.runs[n] = tailRun{}
-		n++
+	for over := t.bytes - t.limit; n < len(t.runs)-1 && over > 0; n++ {
+		over -= t.runs[n].bytes
 	}
-	t.runs = t.runs[n:]
+	t.forget(n)
+}
+
+// forget drops the n oldest runs. A view may still look at them, so their slots stay as they are; what they hold is let go
+// with the whole array, once it is an eighth of the limit.
+func (t *tail) forget(n int) {
+	for _, r := range t.runs[:n] {
+		t.bytes -= r.bytes
+		t.dead += r.bytes
+	}
+	if t.runs = t.runs[n:]; t.dead > t.limit/8 {
+		t.runs = append(make([]tailRun, 0, len(t.runs)+len(t.runs)/4+1), t.runs...)
+		t.dead = 0
+	}
 }
 
 // dropTo forgets the runs that end at or below a seq.
 func (t *tail) dropTo(seq Seq) {
 	n := 0
 	for n < len(t.runs) && t.runs[n].last() <= seq {
-		t.bytes -= t.runs[n].bytes
-		t.runs[n] = tailRun{}
 		n++
 	}
-	t.runs = t.runs[n:]
+	t.forget(n)
 }
 
 // view returns the runs as they are now, for reading without the lock.
