@@ -154,7 +154,7 @@ func checkMerge(t *testing.T, doc, patch []byte) []byte {
 }
 
 func TestMergePatchAgainstEncodingJSON(t *testing.T) {
-	for seed := range uint64(1000) {
+	for seed := range seeds(1000) {
 		g := newJSONGen(seed)
 		doc := checkDocument(t, g.value(5))
 		for range 5 {

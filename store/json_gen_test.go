@@ -5,12 +5,21 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"testing"
 )
 
 // jsonGen makes random JSON out of few names and words, so that equal names and equal paths are frequent.
 type jsonGen struct{ *rand.Rand }
 
 func newJSONGen(seed uint64) jsonGen { return jsonGen{rand.New(rand.NewPCG(seed, 20))} }
+
+// seeds is n, or a tenth of it when tests are to be short.
+func seeds(n uint64) uint64 {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
 
 var (
 	genNames   = []string{`"a"`, `"b"`, `"\u0061"`, `"c d"`, `"\ud83c\udf0a"`, `"🌊"`, `"long name of a member, in all"`, `""`, `"\n"`, `"\u000a"`, `"é"`, `"\/"`, `"/"`}

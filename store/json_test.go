@@ -147,7 +147,7 @@ func jsonDepth(in []byte) (deepest int) {
 }
 
 func TestCompactValueAgainstEncodingJSON(t *testing.T) {
-	for seed := range uint64(2000) {
+	for seed := range seeds(2000) {
 		g := newJSONGen(seed)
 		text := g.spaced(g.value(6))
 		checkCompact(t, text)
