@@ -144,6 +144,9 @@ const warmRecords = 4096
 
 // warmTail puts events below the checkpoint in front of those above it.
 func (s *Store) warmTail(c *bolt.Cursor) error {
+	if above := s.lag.pending(); len(above) > 0 && s.tail.runs[0].first() != above[0].seq {
+		return nil // the tail was too small for those above: what came in front of it would leave a hole
+	}
 	var run []Event
 	bytes := 0
 	back := c.Prev

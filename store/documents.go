@@ -226,14 +226,15 @@ func (s *Store) foldAt(tx *bolt.Tx, at DocKey, now docState, seq Seq) (Doc, bool
 	}
 	log := tx.Bucket(bucketLog)
 	var chain []Event
-	var floor Seq
-	if f, err := getFloor(tx); err != nil {
+	floor, err := getFloor(tx)
+	if err != nil {
 		return Doc{}, false, err
-	} else {
-		floor = f.seq
+	}
+	if seq < floor.seq { // trimming has passed meanwhile: the base is newer than what was asked for
+		return Doc{}, false, &TrimmedError{Floor: floor.seq}
 	}
 	link := now.seq
-	for link > floor {
+	for link > floor.seq {
 		var rec record
 		v := log.Get(seqKey(link))
 		if err := parseRecord(link, v, &rec); err != nil {

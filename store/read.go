@@ -49,8 +49,10 @@ type reader struct {
 	head  Seq
 	floor Seq
 	tail  tailView
-	strm  headState // of an exact filter
-	known bool      // strm is in the overlay, or not needed
+	strm  headState   // of an exact filter
+	known bool        // strm is in the overlay, or not needed
+	over  []namedHead // of a prefix: its streams in the overlay with news
+	many  bool        // they are too many to be listed
 
 	tx  *bolt.Tx
 	log *bolt.Bucket
@@ -63,6 +65,9 @@ func (s *Store) newReader(f Filter, after Seq, lim PageLimit) *reader {
 	r.pager = pager{r: r, lim: lim}
 	if name, exact := f.Stream(); !exact {
 		r.known = true
+		if f != All && after < r.head && !r.tail.covers(after+1) {
+			r.listNews()
+		}
 	} else if e := s.heads[name]; e != nil {
 		r.strm, r.known = e.headState, true
 	}
@@ -215,10 +220,25 @@ func (r *reader) emit(chain []*Event) (Page, error) {
 }
 
 // fromFile reads a page from the log's bucket.
+//
+// Trimming may have passed since the reader took its picture: floors are those of the transaction.
 func (r *reader) fromFile() (Page, error) {
+	mark, err := getFloor(r.tx)
+	if err != nil {
+		return Page{}, err
+	}
+	trimmed := mark.seq > r.floor
+	r.floor = mark.seq
 	name, exact := r.f.Stream()
 	if !exact {
 		return r.wideFromFile()
+	}
+	if r.known && trimmed {
+		h, err := getHead(r.tx.Bucket(bucketHeads), name)
+		if err != nil {
+			return Page{}, err
+		}
+		r.strm.floor = h.floor
 	}
 	if !r.known {
 		h, err := getHead(r.tx.Bucket(bucketHeads), name)

@@ -13,15 +13,20 @@ func (s *Store) Resume(f Filter, c Cursor) (Standing, error) {
 	if s.gate.Load() {
 		return Standing{}, ErrFailed
 	}
+	name, exact := f.Stream()
+	s.mu.RLock() // before the transaction: what has left the overlay by then is in the bucket
 	st := Standing{LogHead: s.Head()}
+	e := s.heads[name]
+	if st.Head = st.LogHead; e != nil {
+		st.Head = e.last
+	}
+	s.mu.RUnlock()
 	err := s.view(func(tx *bolt.Tx) (err error) {
-		if st.Floor, err = s.floorOf(tx, f); err != nil {
+		if st.Floor, err = floorOf(tx, f); err != nil || !exact || e != nil {
 			return err
 		}
-		st.Head = st.LogHead
-		if name, exact := f.Stream(); exact {
-			st.Head, err = s.streamHead(tx, name)
-		}
+		h, err := getHead(tx.Bucket(bucketHeads), name)
+		st.Head = h.last
 		return err
 	})
 	if err != nil || c.Seq == 0 {
@@ -29,21 +34,6 @@ func (s *Store) Resume(f Filter, c Cursor) (Standing, error) {
 	}
 	st.Reset, err = s.judgeCursor(c, st)
 	return st, err
-}
-
-func (s *Store) streamHead(tx *bolt.Tx, name Stream) (Seq, error) {
-	s.mu.RLock()
-	e := s.heads[name]
-	var last Seq
-	if e != nil {
-		last = e.last
-	}
-	s.mu.RUnlock()
-	if e != nil {
-		return last, nil
-	}
-	h, err := getHead(tx.Bucket(bucketHeads), name)
-	return h.last, err
 }
 
 func (s *Store) judgeCursor(c Cursor, st Standing) (Reset, error) {

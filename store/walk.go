@@ -31,9 +31,18 @@ func (r *reader) streamFromFile(name Stream, h headState) (Page, error) {
 		low = ends[i]
 	}
 	if low >= min(h.last, r.head) {
-		low = r.head
+		return r.pager.page(r.head), nil
 	}
-	return r.pager.page(low), nil
+	end, err := r.pushEnd(low)
+	if err != nil {
+		return Page{}, err
+	}
+	if end > low { // the far boundary is inside an atomic push
+		if _, err := r.scanBlock(name, low, end); err != nil {
+			return Page{}, err
+		}
+	}
+	return r.pager.page(end), nil
 }
 
 // blocks returns the upper ends of the stream's blocks above the cursor, the lowest last. Beyond a far boundary only that

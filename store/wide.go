@@ -22,7 +22,7 @@ const (
 // wideFromFile reads a page of a prefix or of the whole log.
 func (r *reader) wideFromFile() (Page, error) {
 	if r.floor > r.after {
-		floor, err := r.s.floorOf(r.tx, r.f)
+		floor, err := floorOf(r.tx, r.f)
 		if err != nil {
 			return Page{}, err
 		}
@@ -50,14 +50,16 @@ func (r *reader) scanLog() (Page, error) {
 	r.s.counters.denseScans.Add(1)
 	c := r.log.Cursor()
 	records, size, reached := 0, 0, r.after
+	inPush := false
 	for k, v := c.Seek(seqKey(max(r.after, r.floor) + 1)); k != nil && keySeq(k) <= r.head; k, v = c.Next() {
-		if records == scanRecords || size >= scanBytes {
+		if (records >= scanRecords || size >= scanBytes) && !inPush {
 			r.s.counters.pagesShrunk.Add(1)
 			return r.pager.page(reached), nil
 		}
 		records++
 		size += len(v)
 		reached = keySeq(k)
+		inPush = len(v) > 1 && Flags(v[1]).Has(FlagMore)
 		if st, ok := peekStream(v); ok && !r.f.Match(st) {
 			continue
 		}
@@ -77,23 +79,26 @@ type namedHead struct {
 	headState
 }
 
+// listNews lists the streams of the prefix that the overlay knows to have events after the cursor. It comes before the
+// transaction, s.mu is held: what has left the overlay by then is in the bucket.
+func (r *reader) listNews() {
+	if r.many = len(r.s.heads) > mergeListed*8; r.many {
+		return
+	}
+	for name, e := range r.s.heads {
+		if r.f.Match(name) && e.last > r.after {
+			r.over = append(r.over, namedHead{name, e.headState})
+		}
+	}
+}
+
 // news lists the streams of the prefix with events after the cursor; few is false when they, or the streams to look at,
 // are too many.
 func (r *reader) news() (streams []namedHead, few bool, err error) {
-	s := r.s
-	s.mu.RLock()
-	if len(s.heads) <= mergeListed*8 {
-		few = true
-		for name, e := range s.heads {
-			if r.f.Match(name) && e.last > r.after {
-				streams = append(streams, namedHead{name, e.headState})
-			}
-		}
-	}
-	s.mu.RUnlock()
-	if !few || len(streams) > mergeStreams {
+	if r.many || len(r.over) > mergeStreams {
 		return nil, false, nil
 	}
+	streams = r.over
 	c := r.tx.Bucket(bucketHeads).Cursor()
 	prefix := []byte(r.f.Prefix())
 	listed := 0
@@ -139,21 +144,14 @@ func (r *reader) merged(streams []namedHead) (Page, error) {
 }
 
 // floorOf returns the highest seq that any stream of the filter has lost.
-func (s *Store) floorOf(tx *bolt.Tx, f Filter) (floor Seq, err error) {
-	s.mu.RLock()
-	logFloor := s.floor.seq
-	if name, exact := f.Stream(); exact {
-		e := s.heads[name]
-		s.mu.RUnlock()
-		if e != nil {
-			return e.floor, nil
-		}
+func floorOf(tx *bolt.Tx, f Filter) (floor Seq, err error) {
+	if name, exact := f.Stream(); exact { // trimming writes floors to the bucket, too
 		h, err := getHead(tx.Bucket(bucketHeads), name)
 		return h.floor, err
 	}
-	s.mu.RUnlock()
-	if logFloor == 0 || f == All {
-		return logFloor, nil
+	mark, err := getFloor(tx)
+	if err != nil || mark.seq == 0 || f == All {
+		return mark.seq, err
 	}
 	// Every stream that lost something has an entry in base-heads, with the last event that it lost.
 	c := tx.Bucket(bucketBaseHeads).Cursor()

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -229,6 +230,9 @@ func (s *Store) publish(g *group) {
 		ids[i] = idEntry{ID: g.events[i].ID, Seq: g.events[i].Seq, FP: g.places[i].fp}
 	}
 	s.ids.add(ids)
+	if cap(g.events) > 2*len(g.events) { // the tail keeps them: not with the room of those that were refused
+		g.events = slices.Clone(g.events)
+	}
 	last := &g.events[len(g.events)-1]
 	s.lastAt = last.At
 	s.mu.Lock()
