@@ -164,15 +164,15 @@ func cutWriter(r *rig, stream string, n int) {
 			continue
 		}
 		acked := 0
-		go func() {
-			for at := 0; at < len(queue); {
-				k := min(1+rand.IntN(20), len(queue)-at)
-				if !c.try(pushText(stream, queue[at:at+k])) {
+		go func(queue []store.ID) {
+			for len(queue) > 0 {
+				k := min(1+rand.IntN(20), len(queue))
+				if !c.try(pushText(stream, queue[:k])) {
 					return
 				}
-				at += k
+				queue = queue[k:]
 			}
-		}()
+		}(queue)
 		for acked < len(queue) {
 			f, err := c.frame()
 			if err != nil {
