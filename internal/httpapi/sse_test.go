@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,7 +141,8 @@ func TestSSETrimmed(t *testing.T) {
 func TestResumeAtRandom(t *testing.T) {
 	s := newServer(t)
 	const n = 300
-	go func() {
+	var writing sync.WaitGroup
+	writing.Go(func() {
 		for i := range n {
 			m := store.Mutation{ID: store.NewID(), Stream: "a", Type: "said", Data: strconv.AppendInt(nil, int64(i), 10)}
 			if _, err := s.db.AppendWait(t.Context(), &store.Push{Mutations: []store.Mutation{m}}); err != nil {
@@ -148,7 +150,8 @@ func TestResumeAtRandom(t *testing.T) {
 				return
 			}
 		}
-	}()
+	})
+	defer writing.Wait()
 	done := make(chan bool, 2)
 	go func() { done <- s.readBySSE(n) }()
 	go func() { done <- s.readByPolls(n) }()

@@ -1,0 +1,130 @@
+package durablestreams
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+type claimed struct {
+	Wake       string        `json:"wake_id"`
+	Generation uint64        `json:"generation"`
+	Token      string        `json:"token"`
+	Streams    []streamState `json:"streams"`
+}
+
+func (c *claimed) body(done bool, acks ...ack) string {
+	return string(encode(wakeRequest{Wake: c.Wake, Generation: c.Generation, Acks: acks, Done: done}))
+}
+
+func (s *site) claim(worker string) (c claimed) {
+	s.t.Helper()
+	return decodeAs[claimed](s.t, s.want(s.do("POST", "__ds/subscriptions/p/claim", `{"worker":"`+worker+`"}`), 200, "").body)
+}
+
+func (s *site) act(action string, c claimed, body string) reply {
+	return s.do("POST", "__ds/subscriptions/p/"+action, body, "Authorization", "Bearer "+c.Token)
+}
+
+// wakes reads how many wakes the stream of workers tells of, once it is at least n.
+func (s *site) wakes(n int) int {
+	s.t.Helper()
+	for range 200 {
+		r := s.do("GET", "w", "")
+		if r.status == 200 {
+			if got := len(decodeAs[[]wakeEvent](s.t, r.body)); got >= n {
+				return got
+			}
+		}
+		s.do("GET", "w?offset=now&live=long-poll", "")
+	}
+	s.t.Fatal("no wake came")
+	return 0
+}
+
+// TestPullWake follows one subscription through leases that are used, given back, lost by time and lost by a restart.
+func TestPullWake(t *testing.T) {
+	s := newSite(t)
+	s.want(s.do("PUT", "in/old", `[1]`, asJSON...), 201, "")
+	sub := `{"type":"pull-wake","pattern":"in/*","wake_stream":"w","lease_ttl_ms":1000}`
+	s.want(s.do("PUT", "__ds/subscriptions/p", sub), 201, `"streams":[]`)
+	s.want(s.do("PUT", "__ds/subscriptions/p", sub), 200, "")
+	s.want(s.do("PUT", "__ds/subscriptions/p", strings.Replace(sub, "1000", "2000", 1)), 409, "SUBSCRIPTION_CONFLICT")
+	s.want(s.do("POST", "__ds/subscriptions/p/claim", `{"worker":"x"}`), 409, "NO_PENDING_WORK")
+	s.want(s.do("PUT", "in/a", `[1]`, asJSON...), 201, "")
+	s.wakes(1)
+
+	first := s.claim("one")
+	if len(first.Streams) != 1 || first.Streams[0].Path != "in/a" {
+		t.Fatalf("%+v", first) // in/old was there before the subscription
+	}
+	s.want(s.do("POST", "__ds/subscriptions/p/claim", `{"worker":"two"}`), 409, `"current_holder":"one"`)
+	s.want(s.act("ack", claimed{Token: "guess"}, first.body(true)), 409, "FENCED")
+	s.want(s.do("POST", "__ds/subscriptions/p/ack", first.body(true)), 401, "TOKEN_INVALID")
+	s.want(s.act("ack", first, first.body(false, ack{"in/a", "9999999999999999"})), 400, "INVALID_OFFSET")
+	s.want(s.act("ack", first, first.body(false, ack{"out/of/reach", first.Streams[0].Tail})), 400, "INVALID_OFFSET")
+	s.want(s.act("release", first, first.body(false)), 204, "")
+	s.wakes(2) // the work is still there
+
+	second := s.claim("two")
+	time.Sleep(1100 * time.Millisecond) // the lease is measured in real time by another process
+	third := s.claim("three")
+	s.want(s.act("ack", second, second.body(true, ack{"in/a", second.Streams[0].Tail})), 409, "FENCED")
+	s.want(s.do("POST", "in/a", `[2]`, asJSON...), 204, "")
+	s.want(s.act("ack", third, third.body(true, ack{"in/a", third.Streams[0].Tail})), 200, `"next_wake":true`)
+
+	fourth := s.claim("four")
+	if fourth.Generation <= third.Generation || fourth.Streams[0].Acked != third.Streams[0].Tail {
+		t.Errorf("%+v after %+v", fourth, third)
+	}
+	before := s.wakes(1)
+	s.reopen()
+	s.wakes(before + 1)
+	s.want(s.act("ack", fourth, fourth.body(true, ack{"in/a", fourth.Streams[0].Tail})), 409, "FENCED")
+	fifth := s.claim("five")
+	s.want(s.act("ack", fifth, fifth.body(true, ack{"in/a", fifth.Streams[0].Tail})), 200, `{"next_wake":false,"ok":true}`)
+	s.reopen()
+	s.want(s.do("POST", "__ds/subscriptions/p/claim", `{"worker":"x"}`), 409, "NO_PENDING_WORK")
+	s.want(s.do("DELETE", "__ds/subscriptions/p", ""), 204, "")
+	s.want(s.act("ack", fifth, fifth.body(true)), 410, "SUBSCRIPTION_GONE")
+	s.reopen()
+	s.want(s.do("GET", "__ds/subscriptions/p", ""), 404, "SUBSCRIPTION_NOT_FOUND")
+}
+
+// TestWebhookRetry has a receiver that fails first, and one that sends the server elsewhere.
+func TestWebhookRetry(t *testing.T) {
+	s := newSite(t)
+	calls := make(chan notification, 16)
+	fail := true
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		calls <- decodeAs[notification](t, string(body))
+		if fail {
+			fail = false
+			http.Redirect(w, r, s.web.URL, http.StatusTemporaryRedirect)
+			return
+		}
+		_, _ = w.Write([]byte(`{"done":true}`))
+	}))
+	defer hook.Close()
+	s.want(s.do("PUT", "__ds/subscriptions/h", `{"type":"webhook","streams":["a"],"webhook":{"url":"`+hook.URL+`"}}`), 201, `"link_type":"explicit"`)
+	s.want(s.do("PUT", "a", `[1]`, asJSON...), 201, "")
+	first, second := <-calls, <-calls
+	if first.Wake != second.Wake || first.Generation != second.Generation || len(second.Streams) != 1 {
+		t.Errorf("%+v, then %+v", first, second)
+	}
+	tail := s.do("HEAD", "a", "").header.Get(hNextOffset)
+	for range 100 {
+		if strings.Contains(s.do("GET", "__ds/subscriptions/h", "").body, `"acked_offset":"`+second.Streams[0].Tail+`"`) {
+			if second.Streams[0].Tail > tail {
+				t.Errorf("%s is beyond %s", second.Streams[0].Tail, tail)
+			}
+			return
+		}
+		s.do("GET", "a?offset=now&live=long-poll", "")
+	}
+	t.Error("what the receiver finished was not acknowledged")
+}
