@@ -59,6 +59,9 @@ func (d *docState) apply(seq Seq, op Op, data []byte, limit int) (bool, error) {
 
 // fold merges the waiting patches.
 func (d *docState) fold() error {
+	if len(d.patches) == 0 {
+		return nil
+	}
 	for _, p := range d.patches {
 		doc, err := MergePatch(nil, d.data, p)
 		if err != nil {

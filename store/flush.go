@@ -49,7 +49,7 @@ func (q *lagQueue) drop(n int) {
 func (s *Store) lagOver(events int, bytes int64) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.lag.len() >= events || s.lag.bytes >= bytes
+	return s.lag.len() >= events || s.lag.bytes >= bytes || s.docBytes >= bytes
 }
 
 // slice is one bounded step of the checkpoint. It is chosen and written on the writer goroutine; what is expensive in
@@ -247,6 +247,7 @@ func (s *Store) dropSlice(sl *slice) {
 		if d := it.doc; d != nil && d.seq <= sl.to.seq {
 			if m := s.docs[d.at.Stream]; m[d.at.Key] == d {
 				delete(m, d.at.Key)
+				s.docBytes -= int64(d.size)
 				if len(m) == 0 {
 					delete(s.docs, d.at.Stream)
 				}

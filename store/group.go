@@ -105,8 +105,8 @@ func (g *group) judgePush(p *Push) {
 		if later == nil {
 			v = g.judgeOne(p, i)
 		}
-		if v.Refusal != nil && v.Refusal.Code.Later() && !p.Atomic && p.Source != nil {
-			later = v.Refusal // what comes after it must not overtake it
+		if v.Refusal != nil && v.Refusal.Code.Later() && !p.Atomic && (p.Source != nil || g.readOnly != nil) {
+			later = v.Refusal // what comes after it must not overtake it, nor be judged without it
 		}
 		if v.Refusal != nil && refused < 0 {
 			refused = i
@@ -291,14 +291,14 @@ func (g *group) expect(m *Mutation, h *groupHead, d *groupDoc) *Refusal {
 	if d == nil {
 		return r
 	}
-	doc, ok, err := d.doc(d.at)
-	if err != nil {
+	if !d.exists {
+		r.Seq = 0
+		return r
+	}
+	if err := d.fold(); err != nil { // here, so that the next conflict on this document costs nothing
 		g.err = err
 	}
-	if !ok {
-		r.Seq = 0
-	}
-	r.Data = doc.Data
+	r.Data = d.data
 	return r
 }
 

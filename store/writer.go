@@ -282,6 +282,7 @@ func (s *Store) docOverlay(d *groupDoc) *docEntry {
 		e = &docEntry{at: at, flushed: d.flushed}
 		m[at.Key] = e
 	}
+	s.docBytes += int64(d.size - e.size)
 	e.docState = d.docState
 	return e
 }
