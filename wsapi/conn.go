@@ -40,7 +40,6 @@ type conn struct {
 	deflate  bool
 	claimed  int    // bytes of the budget that the message on its way holds
 	enough   bool   // the session takes in nothing more
-	allowed  int64  // nanoseconds that the message on its way may take
 	answered uint16 // the code that answers the peer's close frame; 0: it sent none
 
 	// The write goroutine's own.
@@ -51,6 +50,7 @@ type conn struct {
 	opened   int64
 	nextPing int64
 	greeted  atomic.Bool
+	holds    atomic.Bool  // claimed is not 0
 	alive    atomic.Int64 // the last sign of life, or since when it is waited for one; 0: nobody reads now
 	due      atomic.Int64 // when the message on its way must be complete; 0: none is
 
@@ -75,6 +75,7 @@ func (s *Server) open(nc net.Conn, hs *handshake) {
 	socket, err := s.upgrade(&c.guard, hs)
 	if err != nil || !s.enter(c) {
 		_ = nc.Close()
+		s.giveBack(nc.RemoteAddr().String())
 		return
 	}
 	c.guard.open = true
@@ -231,12 +232,18 @@ func (c *conn) limit(n uint64) int {
 // claim implements keeper. Nobody is silent, or slow, while he has to wait here.
 func (c *conn) claim(n int) error {
 	c.alive.Store(0)
-	c.due.Store(0)
-	if err := c.srv.budget.Acquire((*until)(c), n); err != nil {
+	due := c.due.Swap(0)
+	c.srv.claims.Add(1)
+	err := c.srv.budget.Acquire((*until)(c), n)
+	c.srv.claims.Add(-1)
+	if err != nil {
 		return errRefused
 	}
 	c.claimed += n
-	c.due.Store(c.now() + c.allowed)
+	c.holds.Store(true)
+	if due != 0 {
+		c.begins()
+	}
 	return nil
 }
 
@@ -244,30 +251,31 @@ func (c *conn) unclaim() {
 	if c.claimed > 0 {
 		c.srv.budget.Release(c.claimed)
 		c.claimed = 0
+		c.holds.Store(false)
 	}
 }
 
-// now, waits, heard, begins, expects and ends implement keeper.
+// now, waits, heard, begins and ends implement keeper.
 func (c *conn) now() int64 { return c.srv.now() }
 func (c *conn) waits()     { c.alive.Store(c.now()) }
-func (c *conn) heard()     { c.alive.Store(0) }
+
+func (c *conn) heard(n int) {
+	c.alive.Store(0)
+	if c.due.Load() != 0 {
+		c.due.Add(int64(n) * int64(time.Second) / slowestPeer)
+	}
+}
 
 func (c *conn) begins() {
 	if c.due.Load() == 0 {
-		c.allowed = int64(c.srv.opts.MessageTimeout)
-		c.due.Store(c.now() + c.allowed)
+		c.due.Store(c.now() + int64(c.srv.opts.MessageTimeout))
 	}
-}
-
-func (c *conn) expects(n uint64) {
-	more := int64(n) * int64(time.Second) / slowestPeer
-	c.allowed += more
-	c.due.Add(more)
 }
 
 func (c *conn) ends() { c.due.Store(0) }
 
-// slowestPeer is the bytes a second at which a large message may come: 4 KiB.
+// slowestPeer is the bytes a second at which a large message may come: each one that came gives the rest more time, so that
+// who declares much and sends little holds memory no longer than others.
 const slowestPeer = 4 << 10
 
 // until is a connection as the context of what its read goroutine waits for.

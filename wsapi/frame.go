@@ -84,11 +84,8 @@ func appendHeader(dst []byte, first byte, n int) []byte {
 const (
 	maxFragments = 64  // frames of one message: each costs work, and an empty one costs its sender next to nothing
 	controlBurst = 100 // control frames at once, and
-	controlRate  = 20  // a second: more is a flood
+	controlRate  = 20  // a second: more is a flood of frames that are legal one by one
 )
-
-// closeFlood ends a connection that sends frames which are legal one by one, for the sake of the work that they make.
-var closeFlood = wire.Close{Code: wire.CloseProtocol.Code, Reason: "flood"}
 
 // inspector knows what a client may send next. It judges every frame by its header, before anything is allocated for it.
 type inspector struct {
@@ -137,7 +134,7 @@ func (i *inspector) admitControl(h *header, now int64) (wire.Close, bool) {
 		i.refills = now
 	}
 	if i.tokens == 0 {
-		return closeFlood, false
+		return wire.CloseProtocol, false
 	}
 	i.tokens--
 	return wire.Close{}, true
@@ -157,7 +154,7 @@ func (i *inspector) admitData(h *header, limit int) (wire.Close, bool) {
 		return wire.CloseTooLarge, false
 	}
 	if i.fragments++; i.fragments > maxFragments {
-		return closeFlood, false
+		return wire.CloseProtocol, false
 	}
 	i.size += int64(h.n)
 	i.open = !h.fin

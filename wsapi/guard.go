@@ -35,13 +35,11 @@ type keeper interface {
 	claim(n int) error
 	// now returns the time on the connection's clock, in nanoseconds.
 	now() int64
-	// waits and heard tell that the connection begins to wait for bytes, and that some came.
+	// waits and heard tell that the connection begins to wait for bytes, and that n came.
 	waits()
-	heard()
-	// begins tells that a message or control frame is on its way, expects that n bytes of it will come, and ends that the
-	// last of its bytes came.
+	heard(n int)
+	// begins tells that a message or control frame is on its way, and ends that the last of its bytes came.
 	begins()
-	expects(n uint64)
 	ends()
 	// refuse ends the connection because of what its peer sent.
 	refuse(c wire.Close)
@@ -130,7 +128,6 @@ func (g *guard) admit(h *header, size int) error {
 
 func (g *guard) admitData(h *header) error {
 	g.buf[g.r] &^= bitRSV1 // the keeper inflates, gws is not to know
-	g.keeper.expects(h.n)
 	if h.n > uncounted || g.inspect.fragments > 1 || !h.fin {
 		return g.keeper.claim(int(h.n))
 	}
@@ -191,7 +188,7 @@ func (g *guard) receive(p []byte) (int, error) {
 	g.keeper.waits()
 	n, err := g.Conn.Read(p)
 	if n > 0 {
-		g.keeper.heard()
+		g.keeper.heard(n)
 		return n, nil
 	}
 	return n, err
@@ -210,7 +207,7 @@ func (g *guard) receiveRaw() (int, error) {
 	case g.got == 0:
 		return 0, io.EOF
 	}
-	g.keeper.heard()
+	g.keeper.heard(g.got)
 	return g.got, nil
 }
 

@@ -56,9 +56,8 @@ func (k *fakeKeeper) limit(uint64) int    { return k.max }
 func (k *fakeKeeper) claim(n int) error   { k.claimed += n; return nil }
 func (k *fakeKeeper) now() int64          { return 1 }
 func (k *fakeKeeper) waits()              {}
-func (k *fakeKeeper) heard()              {}
+func (k *fakeKeeper) heard(int)           {}
 func (k *fakeKeeper) begins()             { k.open = 1 }
-func (k *fakeKeeper) expects(uint64)      {}
 func (k *fakeKeeper) ends()               { k.open = 0 }
 func (k *fakeKeeper) refuse(c wire.Close) { k.refused = &c }
 func (k *fakeKeeper) closes([]byte)       {}

@@ -159,13 +159,44 @@ func TestHandshakeAnswers(t *testing.T) {
 		}
 		waitFor(t, "the connection to end", func() bool { return r.ws.Stats().Conns == 0 })
 	}
+	waitFor(t, "the place to be free", func() bool { r.ws.mu.Lock(); defer r.ws.mu.Unlock(); return r.ws.places == 0 })
 	first := r.dial()
 	if res := r.request(""); res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("a connection too many: %s", res.Status)
 	}
 	first.Close()
-	waitFor(t, "the connection to end", func() bool { return r.ws.Stats().Conns == 0 })
+	waitFor(t, "the place to be free", func() bool { r.ws.mu.Lock(); defer r.ws.mu.Unlock(); return r.ws.places == 0 })
 	r.dial()
+}
+
+// TestConnsPerAddress counts IPv4 addresses and IPv6 networks.
+func TestConnsPerAddress(t *testing.T) {
+	b := newBench(t, wire.Limits{}, Options{ConnsPerAddress: 2})
+	defer b.stop()
+	steps := []struct {
+		addr string
+		ok   bool
+	}{
+		{"192.0.2.1:1", true}, {"192.0.2.1:2", true}, {"192.0.2.1:3", false}, {"[::ffff:192.0.2.1]:4", false}, {"192.0.2.2:1", true},
+		{"[2001:db8::1]:1", true}, {"[2001:db8::2]:1", true}, {"[2001:db8::ffff:0:0:3]:1", false}, {"[2001:db8:0:1::3]:1", true},
+		{"[fe80::1%eth0]:1", true}, {"[fe80::1%eth1]:1", true}, {"[fe80::1%eth2]:1", false}, {"@", true}, {"@", true}, {"@", true},
+	}
+	for _, step := range steps {
+		if f := b.srv.take(step.addr); (f == nil) != step.ok {
+			t.Errorf("%s: %v", step.addr, f)
+		}
+	}
+	for _, step := range steps {
+		if step.ok {
+			b.srv.giveBack(step.addr)
+		}
+	}
+	if b.srv.places != 0 || len(b.srv.from) != 0 {
+		t.Errorf("%d places are taken, %v", b.srv.places, b.srv.from)
+	}
+	if f := b.srv.take("192.0.2.1:5"); f != nil {
+		t.Error(f)
+	}
 }
 
 // request sends a request and returns the answer; the connection is closed.

@@ -433,6 +433,7 @@ func (b *bench) open(server, client net.Conn, deflate bool) (*rawConn, *fakeSess
 	b.t.Helper()
 	done := make(chan struct{})
 	go func() {
+		b.srv.take("pipe")
 		b.srv.open(server, &handshake{key: "dGhlIHNhbXBsZSBub25jZQ==", deflate: deflate})
 		close(done)
 	}()

@@ -21,6 +21,10 @@ type Options struct {
 	// Conns is how many connections may be open; 0: as many as the process can have. More are refused with 503.
 	Conns int
 
+	// ConnsPerAddress is how many connections one address may have open, of IPv6 one /64 network; 0: as many as all. More
+	// are refused with 429. Behind a proxy everybody has the proxy's address.
+	ConnsPerAddress int
+
 	// SendBuffer is the size in bytes of a socket's send buffer (SO_SNDBUF), which is memory of the kernel's for each
 	// connection that reads slowly; default 128 KiB. It bounds what one connection gets in a round trip.
 	SendBuffer int
@@ -28,8 +32,8 @@ type Options struct {
 	// HelloTimeout is how long a peer that nobody knows yet may hold a connection; default 10 s.
 	HelloTimeout time.Duration
 
-	// MessageTimeout is how long a message may take to come in, from its first byte, at 4 KiB a second on top; default 30 s.
-	// It ends connections that drip.
+	// MessageTimeout is how long a message may take to come in, from its first byte, and a second more for every 4 KiB of it
+	// that came; default 30 s. It ends connections that drip.
 	MessageTimeout time.Duration
 
 	// WriteTimeout is how long a peer may take nothing of what is written to it; default 10 s.
@@ -40,7 +44,7 @@ type Options struct {
 
 // validate fills in the defaults.
 func (o *Options) validate() error {
-	if o.Conns < 0 || o.SendBuffer < 0 || o.HelloTimeout < 0 || o.MessageTimeout < 0 || o.WriteTimeout < 0 {
+	if o.Conns < 0 || o.ConnsPerAddress < 0 || o.SendBuffer < 0 || o.HelloTimeout < 0 || o.MessageTimeout < 0 || o.WriteTimeout < 0 {
 		return errors.New("wsapi: options must not be negative")
 	}
 	if o.SendBuffer == 0 {

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lxzan/gws"
@@ -28,7 +30,8 @@ type Server struct {
 	plain     *gws.Upgrader // for clients that name no subprotocol
 	named     *gws.Upgrader
 	stats     counters
-	started   time.Time // where the clock begins
+	claims    atomic.Int64 // connections that wait for the budget
+	started   time.Time    // where the clock begins
 
 	tick    time.Duration
 	stop    chan struct{}
@@ -43,7 +46,8 @@ type Server struct {
 
 	mu     sync.Mutex // guards what follows
 	conns  []*conn
-	coming int // handshakes under way
+	places int                  // taken, by handshakes under way, too
+	from   map[netip.Prefix]int // the same by address, where that is limited
 	closed bool
 }
 
@@ -69,7 +73,7 @@ func newServer(connect func(func(), string) session, b budget, l wire.Limits, he
 		return nil, err
 	}
 	s := &Server{opts: o, log: o.Logger, origins: origins, limits: l, heartbeat: heartbeat, connect: connect, budget: b,
-		started: time.Now(), stop: make(chan struct{})}
+		started: time.Now(), stop: make(chan struct{}), from: make(map[netip.Prefix]int)}
 	s.plain, s.named = s.upgrader(nil), s.upgrader([]string{wire.Subprotocol})
 	s.tick = min(heartbeat, o.HelloTimeout, o.MessageTimeout, 8*time.Second) / 8
 	s.sweeper.Add(1)
@@ -121,8 +125,8 @@ func (s *Server) upgrade(g *guard, hs *handshake) (*gws.Conn, error) {
 // ServeHTTP takes the connection over, or answers why not.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hs, f := s.check(r)
-	if f == nil && !s.admit() {
-		f = refuse(http.StatusServiceUnavailable, store.CodeOverloaded, "no further connection can be taken now")
+	if f == nil {
+		f = s.take(r.RemoteAddr)
 	}
 	if f != nil {
 		s.stats.refused.Add(1)
@@ -130,15 +134,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.write(w)
 		return
 	}
-	defer s.admitted()
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
+		s.giveBack(r.RemoteAddr)
 		s.stats.refused.Add(1)
 		s.log.Error("wsapi: cannot take the connection over", "err", err)
 		http.Error(w, "cannot upgrade", http.StatusInternalServerError)
 		return
 	}
 	if rw.Reader.Buffered() > 0 { // frames before our answer: nobody who waits for it does that
+		s.giveBack(r.RemoteAddr)
 		s.stats.refused.Add(1)
 		s.reject(nc)
 		return
@@ -162,21 +167,50 @@ func (s *Server) tune(nc net.Conn) {
 	}
 }
 
-// admit reports whether there is room for one more connection, and keeps it until admitted is called.
-func (s *Server) admit() bool {
+// take takes a place for one more connection of an address, unless there is none.
+func (s *Server) take(addr string) *refusal {
+	from, known := network(addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.opts.Conns > 0 && len(s.conns)+s.coming >= s.opts.Conns {
-		return false
+	switch {
+	case s.closed || s.opts.Conns > 0 && s.places >= s.opts.Conns:
+		return refuse(http.StatusServiceUnavailable, store.CodeOverloaded, "no further connection can be taken now")
+	case known && s.opts.ConnsPerAddress > 0 && s.from[from] >= s.opts.ConnsPerAddress:
+		return refuse(http.StatusTooManyRequests, store.CodeRateLimited, "there are too many connections from this address")
 	}
-	s.coming++
-	return true
+	s.places++
+	if known && s.opts.ConnsPerAddress > 0 {
+		s.from[from]++
+	}
+	return nil
 }
 
-func (s *Server) admitted() {
+// giveBack gives a place back.
+func (s *Server) giveBack(addr string) {
+	from, known := network(addr)
 	s.mu.Lock()
-	s.coming--
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.places--
+	if !known || s.opts.ConnsPerAddress == 0 {
+		return
+	}
+	if s.from[from]--; s.from[from] == 0 {
+		delete(s.from, from)
+	}
+}
+
+// network returns what counts as one address: of IPv6 what one customer gets.
+func network(addr string) (netip.Prefix, bool) {
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	ip, bits := at.Addr().Unmap().WithZone(""), 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, err := ip.Prefix(bits)
+	return p, err == nil
 }
 
 // enter adds a connection; false: the server is closed.
@@ -203,6 +237,7 @@ func (s *Server) leave(c *conn) {
 	s.conns[len(s.conns)-1] = nil
 	s.conns = s.conns[:len(s.conns)-1]
 	s.mu.Unlock()
+	s.giveBack(c.guard.RemoteAddr().String())
 	s.work.Done()
 }
 

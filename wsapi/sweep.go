@@ -30,6 +30,9 @@ func (s *Server) sweep() {
 	}
 }
 
+// hoarding is how long a message may stand still that holds memory for which others wait.
+const hoarding = 5 * time.Second
+
 const (
 	tidyAfter = 2 * time.Second // of silence
 	tidyCount = 500             // connections that were opened
@@ -55,11 +58,13 @@ func (c *conn) look(now int64) {
 	alive, due := c.alive.Load(), c.due.Load()
 	switch {
 	case !c.greeted.Load() && now-c.opened > int64(c.srv.opts.HelloTimeout):
-		c.end(wire.Close{Code: wire.CloseProtocol.Code, Reason: "no hello"})
+		c.end(wire.CloseProtocol)
 	case alive != 0 && now-alive > 2*beat:
 		c.end(wire.CloseSilent)
 	case due != 0 && now > due:
-		c.end(wire.Close{Code: wire.CloseSilent.Code, Reason: "unfinished"})
+		c.end(wire.CloseSilent)
+	case alive != 0 && now-alive > int64(hoarding) && c.holds.Load() && c.srv.claims.Load() > 0:
+		c.end(wire.CloseOverloaded)
 	case now >= c.nextPing:
 		c.nextPing = now + beat
 		c.mu.Lock()
