@@ -234,7 +234,6 @@ export class Hub implements TabsListener {
   }
 
   private async takeOver(term: number) {
-    await this.saver.idle();
     try {
       this.meta = await this.store.lead(this.meta);
       this.saver.fence = this.meta.epoch;
@@ -293,7 +292,10 @@ export class Hub implements TabsListener {
       case "poke":
         return this.loop.poke();
       case "rejected":
-        return this.then(() => this.sync());
+        return this.then(async () => {
+          const [rows] = await this.store.read([{ t: "rejected" }]);
+          this.listRejected(rows);
+        });
       case "lead":
         if (this.leads) return;
         this.announce();
@@ -336,6 +338,7 @@ export class Hub implements TabsListener {
 
   /** Brings memory to what the storage has. */
   private async sync() {
+    await this.saver.idle(); // else rows come back whose deletion is under way
     const there = new Set<string>();
     for (const e of this.state.outbox.entries()) if (e.k !== undefined && !this.unsaved.has(e)) there.add(e.id);
     const rows = (await this.store.read(core)) as Core;
@@ -354,9 +357,7 @@ export class Hub implements TabsListener {
       there.delete(row.id);
       this.state.add(entryOf(row));
     }
-    this.state.rejected.clear();
-    for (const row of rejected) if (!this.state.outbox.get(row.id)) this.state.rejected.set(row.id, row);
-    this.audience.rejected();
+    this.listRejected(rejected);
     for (const id of there) {
       const seq = this.state.gone(id)?.seq ?? 0;
       this.verdict(id, seq, this.state.rejected.get(id)?.error);
@@ -366,6 +367,12 @@ export class Hub implements TabsListener {
       if (!r.loaded) r.cur = row.cur;
     }
     this.audience.status();
+  }
+
+  private listRejected(rows: Rows["rejected"][]) {
+    this.state.rejected.clear();
+    for (const row of rows) if (!this.state.outbox.get(row.id)) this.state.rejected.set(row.id, row); // else it is retried
+    this.audience.rejected();
   }
 
   /** The user cleared the storage: what only this tab knows goes back to it, the rest comes from the server again. */
