@@ -1,7 +1,8 @@
 // Builds one part: `node tools/build.mjs client|react|demo`. Packages become dist/ with types, the demo one page for the server.
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const web = fileURLToPath(new URL("..", import.meta.url));
@@ -24,6 +25,12 @@ export async function buildPackage(name, outdir = at(`${name}/dist`)) {
   });
   const project = `${name}/tsconfig.build.json`;
   execFileSync(process.execPath, [at("node_modules/typescript/bin/tsc"), "-p", at(project), "--outDir", outdir], { stdio: "inherit" });
+  // Types name their neighbours as their users find them.
+  for (const file of readdirSync(outdir, { recursive: true })) {
+    if (!file.endsWith(".d.ts")) continue;
+    const text = readFileSync(join(outdir, file), "utf8");
+    writeFileSync(join(outdir, file), text.replace(/((?:from |import\()"\.[^"]*)\.ts"/g, '$1.js"'));
+  }
 }
 
 export async function buildDemo(outdir = at("demo/dist")) {

@@ -62,6 +62,10 @@ class World {
     else this.server.write({ stream, key, op: "put", data: { s: this.random() } });
     this.note();
   }
+  reset(reason: string) {
+    if (reason === "erased") for (const d of this.devices) d.hidden = true;
+    this.server.reset(reason);
+  }
   rewind(how: () => void) {
     this.note();
     this.server.cut(); // a server that is restored was stopped for it
@@ -83,7 +87,7 @@ class World {
     else if (p < 0.6) server.cut();
     else if (p < 0.7) server.cut(this.pick(["hello", "push", "ack", "snapshot", "events"]), 1 + Math.floor(this.random() * 2));
     else if (p < 0.74) this.up = this.toggle();
-    else if (p < 0.78) server.reset(this.pick(["trimmed", "erased", "log_changed", "ahead", "something new"]));
+    else if (p < 0.78) this.reset(this.pick(["trimmed", "erased", "log_changed", "ahead", "something new"]));
     else if (p < 0.8) server.log.trim(Math.floor(this.random() * server.log.head));
     else if (p < 0.82 && server.log.floor === 0) this.rewind(() => server.log.restore(Math.floor(this.random() * (server.log.head + 1))));
     else if (p < 0.83) this.rewind(() => server.log.replace());
@@ -107,6 +111,8 @@ class Device {
   views = new Map<string, { get(): string[] }>();
   /** What must be in the views, whatever happens: everything written here, that was neither refused nor undone. */
   readonly written = new Map<string, string>();
+  /** Something was erased: what it had may be hidden. */
+  hidden = false;
   /** Started again: what it has is being read. */
   reading = 3;
   /** What was promised to be on disk, and what became of it. */
@@ -169,7 +175,7 @@ class Device {
     const gone = new Set([...this.world.histories].flatMap(([id, all]) => all.filter((e) => id !== log.id || e.seq <= log.floor).map((e) => e.id)));
     for (const s of STREAMS) {
       const r = this.hub.state.replicas.get("events:" + s)!;
-      if (!r.seen && !r.whole) continue; // erased: hidden until it came again
+      if (this.hidden && !r.whole) continue; // until it came again
       const shown = this.views.get(s)!.get();
       expect(new Set(shown).size, "an event is shown twice").toBe(shown.length);
       for (const [id, stream] of this.written) {

@@ -74,7 +74,7 @@ export class TestServer {
   /** Breaks all connections now, or the next one that comes to the named point (`times` of them). */
   cut(at?: CutPoint, times = 1): void {
     if (at) return void this.cuts.set(at, times);
-    for (const line of [...this.lines]) line.end(1006, "cut");
+    for (const line of [...this.lines]) line.end(1006, "cut", true);
   }
   /** The next push takes effect, but its acknowledgement is lost, with the line. */
   dropAck(): void {
@@ -177,10 +177,11 @@ class Line implements Socket {
   tell(m: Message) {
     if (!this.ended) queueMicrotask(() => this.broken || this.onmessage?.({ data: JSON.stringify(m) }));
   }
-  end(code: number, reason: string) {
+  /** `lost`: what is under way does not arrive any more. */
+  end(code: number, reason: string, lost = false) {
     if (this.ended) return;
     this.ended = true;
-    this.broken = code === 1006; // what is under way is lost
+    this.broken = lost;
     this.server.joined(this, false);
     for (const stream of [...this.presence.keys()]) this.setPresence(stream, null);
     queueMicrotask(() => this.onclose?.({ code, reason }));
