@@ -2,6 +2,7 @@ package wsapi
 
 import (
 	"errors"
+	"net"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -72,13 +73,11 @@ func (c *conn) await() {
 
 // write is the write goroutine: it writes what there is, and ends; or it ends the connection.
 func (c *conn) write() {
-	out := outs.Get().(*out)
-	out.c = c
+	out := takeOut(c)
 	for more := true; more; {
 		more = c.writeSome(out)
 	}
-	out.c, out.broken, out.buf = nil, false, out.buf[:0]
-	outs.Put(out)
+	out.free()
 	c.srv.work.Done()
 }
 
@@ -206,14 +205,37 @@ func (c *conn) isEnding() bool {
 	return c.ending
 }
 
-// out is the scratch memory of a write goroutine: what is to be written next, in whole chunks.
+// out is the scratch memory of a write goroutine: what is to be written next. It is small, because a thousand peers that
+// stall hold one each; many small frames that are written at once get a whole chunk for the moment.
 type out struct {
 	c      *conn
-	buf    []byte // at most a chunk
-	broken bool   // a frame was written in part: nothing can follow
+	buf    []byte       // less than a chunk
+	small  []byte       // its memory
+	large  *[chunk]byte // or this
+	bufs   [2][]byte    // what write hands to the kernel
+	vec    net.Buffers
+	broken bool // a frame was written in part: nothing can follow
 }
 
-var outs = sync.Pool{New: func() any { return &out{buf: make([]byte, 0, chunk)} }}
+// smallOut is what fits in without a chunk: the heads of frames, and most frames that are alone.
+const smallOut = 1 << 10
+
+var (
+	outs   = sync.Pool{New: func() any { return &out{small: make([]byte, smallOut)} }}
+	chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
+)
+
+func takeOut(c *conn) *out {
+	o := outs.Get().(*out)
+	o.c, o.buf = c, o.small[:0]
+	return o
+}
+
+func (o *out) free() {
+	o.shrink()
+	o.c, o.broken = nil, false
+	outs.Put(o)
+}
 
 // message writes one frame of the session.
 func (o *out) message(f eventsync.Frame) {
@@ -238,50 +260,55 @@ func (o *out) control(op byte, payload []byte) {
 }
 
 func (o *out) head(first byte, n int) {
-	if cap(o.buf)-len(o.buf) < maxHeader {
-		o.flush()
-	}
-	o.buf = appendHeader(o.buf, first, n)
+	var h [maxHeader]byte
+	o.add(appendHeader(h[:0], first, n))
 }
 
-// add takes bytes in, and writes whole chunks: straight from p, where p has them.
+// add takes bytes in, and writes whole chunks: of large pieces without copying them.
 func (o *out) add(p []byte) {
-	for len(p) > 0 {
-		if len(o.buf) == 0 && len(p) >= chunk {
-			o.send(p[:chunk])
-			p = p[chunk:]
-			continue
-		}
-		n := min(cap(o.buf)-len(o.buf), len(p))
-		o.buf = append(o.buf, p[:n]...)
+	for len(o.buf)+len(p) >= chunk {
+		n := chunk - len(o.buf)
+		o.send(o.buf, p[:n])
+		o.shrink()
 		p = p[n:]
-		if len(o.buf) == cap(o.buf) {
-			o.flush()
-		}
 	}
+	if len(o.buf)+len(p) > cap(o.buf) {
+		o.large = chunks.Get().(*[chunk]byte)
+		o.buf = append(o.large[:0], o.buf...)
+	}
+	o.buf = append(o.buf, p...)
+}
+
+// shrink empties the buffer and gives a chunk back.
+func (o *out) shrink() {
+	if o.large != nil {
+		chunks.Put(o.large)
+		o.large = nil
+	}
+	o.buf = o.small[:0]
 }
 
 func (o *out) flush() {
-	o.send(o.buf)
-	o.buf = o.buf[:0]
+	o.send(o.buf, nil)
+	o.shrink()
 }
 
-// send writes one chunk. Where the peer does not take it in time the connection ends; the chunk then has a last second, so
-// that a close frame can follow.
-func (o *out) send(p []byte) {
-	if len(p) == 0 || o.broken {
+// send writes one chunk, which is in two parts. Where the peer does not take it in time the connection ends; the chunk then
+// has a last second, so that a close frame can follow.
+func (o *out) send(p, q []byte) {
+	size := len(p) + len(q)
+	if size == 0 || o.broken {
 		return
 	}
-	start, whole := o.c.now(), len(p) == chunk
-	o.c.srv.stats.bytesOut.Add(int64(len(p)))
+	start := o.c.now()
+	o.c.srv.stats.bytesOut.Add(int64(size))
 	for tries := 1; ; tries++ {
 		o.c.progress()
-		n, err := o.c.guard.Conn.Write(p)
-		p = p[n:]
+		n, err := o.write(p, q)
 		switch {
 		case err == nil:
 			o.stall(time.Duration(o.c.now() - start))
-			o.c.takes(whole)
+			o.c.takes(size == chunk)
 			return
 		case !errors.Is(err, os.ErrDeadlineExceeded) || o.c.isEnding():
 			o.broken = true
@@ -290,7 +317,24 @@ func (o *out) send(p []byte) {
 		case n == 0 || tries == patience || !resumable(o.c.guard.Conn):
 			o.c.end(wire.CloseSlow)
 		}
+		k := min(n, len(p))
+		p, q = p[k:], q[n-k:]
 	}
+}
+
+// write writes both parts, with one system call where that is possible.
+func (o *out) write(p, q []byte) (int, error) {
+	switch {
+	case len(q) == 0:
+		return o.c.guard.Conn.Write(p)
+	case len(p) == 0:
+		return o.c.guard.Conn.Write(q)
+	}
+	o.bufs = [2][]byte{p, q}
+	o.vec = o.bufs[:]
+	n, err := o.vec.WriteTo(o.c.guard.Conn)
+	o.bufs, o.vec = [2][]byte{}, nil
+	return int(n), err
 }
 
 // stall tells the session whether the line is slow.
