@@ -1,6 +1,7 @@
 import { Closed, MutationRejected, NotSaved } from "./errors.ts";
 import { Loop, type Env, type Phase, type Socket, type TokenReason } from "./loop.ts";
 import { entryOf, rowOf, type Entry } from "./outbox.ts";
+import { unpack, WORN } from "./pages.ts";
 import { Saver } from "./saver.ts";
 import { Session, type Effect } from "./session.ts";
 import { State, type Change, type Docs, type Listener, type Replica } from "./state.ts";
@@ -71,6 +72,8 @@ export class Hub implements TabsListener {
   private readonly present = new Map<string, string>();
   private readonly mine = new Map<string, Json>();
   private readonly loading = new Set<string>();
+  /** Replicas whose documents are in too many rows. */
+  private readonly worn = new Set<Replica>();
   private meta: Meta | undefined;
   private birth: string | undefined;
   /** Which of the leading tab's steps are in memory: all of them, or those of one replica that was read later. */
@@ -408,11 +411,15 @@ export class Hub implements TabsListener {
 
   private async load(r: Replica) {
     if (this.leads) await this.saver.idle();
-    const docs: Docs = new Map();
+    let docs: Docs = new Map();
     let cur = r.cur;
     if (r.kind !== "live" && this.storage !== "lost") {
       const [metas, replicas, rows] = await this.store.read([{ t: "meta" }, { t: "replicas" }, { t: "docs", s: r.stream }]);
-      if (r.kind === "docs") for (const { key, seq, data } of rows) docs.set(key, { key, seq, data });
+      if (r.kind === "docs") {
+        const unpacked = unpack(rows);
+        docs = unpacked.docs;
+        if (unpacked.own > WORN) this.worn.add(r);
+      }
       cur = replicas.find((row) => row.r === r.id)?.cur;
       this.bases.set(r.id, metas[0]?.rev ?? 0);
     }
@@ -424,6 +431,9 @@ export class Hub implements TabsListener {
   /** Subscribes to what some tab needs, and to what pending mutations must be seen in before they may be let go. */
   private reconcile() {
     if (!this.leads) return;
+    for (const r of this.worn) if (r.cur) this.state.repack(r);
+    this.worn.clear();
+    this.flush();
     const all = new Set([...this.wants.keys(), ...[...this.others.values()].flat()]);
     for (const s of this.state.outbox.streams()) for (const kind of ["docs:", "events:"]) if (this.state.replicas.has(kind + s)) all.add(kind + s);
     for (const id of all) {

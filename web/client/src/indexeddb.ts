@@ -1,7 +1,7 @@
 import { Fenced, nextLead, type Meta, type Query, type Rows, type Storage, type Table, type Write } from "./storage.ts";
 
 const SLICE = 200; // requests issued in one task: keeps the page responsive while thousands are written
-const CHUNK = 2000; // rows read in one task
+const CHUNK = { docs: 2000, events: 20 }; // rows read in one task; a row of events is a whole frame
 
 const tables: Record<Table, IDBObjectStoreParameters> = {
   meta: { keyPath: "k" },
@@ -105,11 +105,12 @@ export function indexedDB(name: string): Storage {
     const store = tx.objectStore(q.t);
     if (q.s === undefined) return result(store.getAll());
     const rows: Rows[Table][] = [];
+    const chunk = q.t === "docs" ? CHUNK.docs : CHUNK.events;
     let bounds = range(q.s);
     for (;;) {
-      const some: (Rows["docs"] & Rows["events"])[] = await result(store.getAll(bounds, CHUNK));
+      const some: (Rows["docs"] & Rows["events"])[] = await result(store.getAll(bounds, chunk));
       for (const row of some) rows.push(row);
-      if (some.length < CHUNK) return rows;
+      if (some.length < chunk) return rows;
       const last = some[some.length - 1]!;
       bounds = IDBKeyRange.bound([q.s, q.t === "docs" ? last.key : last.seq], [q.s, []], true);
     }

@@ -23,7 +23,8 @@ export interface Rows {
   rejected: { id: string; text: string; at: number; error: WireError };
   /** One per stream and kind: how far the docs or events of that stream go. */
   replicas: { r: string; cur?: Cursor };
-  docs: { s: string; key: string; seq: number; data: Json };
+  /** A page of documents, or one that changed since; without data: deleted since. See pages.ts. */
+  docs: { s: string; key: string; seq: number; data?: Json };
   /** A frame of events, as it came. */
   events: { s: string; seq: number; ev: TidemarkEvent[] };
 }
