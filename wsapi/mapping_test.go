@@ -26,8 +26,8 @@ func fill(v reflect.Value, n *int) {
 			*f, _ = store.ParseFilter("room/**")
 			return
 		}
-		for i := range v.NumField() {
-			fill(v.Field(i), n)
+		for _, field := range v.Fields() {
+			fill(field, n)
 		}
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
