@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -85,10 +84,8 @@ func (c *conn) write() {
 func (c *conn) writeSome(out *out) (more bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.srv.stats.panics.Add(1)
-			c.srv.log.Error("wsapi: a connection panicked", "panic", p, "stack", string(debug.Stack()))
 			out.broken = true
-			c.end(wire.CloseOverloaded)
+			c.panicked(p)
 			more = !c.isOver()
 		}
 	}()
