@@ -49,7 +49,7 @@ func TestFarBoundaryKeepsPushesWhole(t *testing.T) {
 	}
 	end := pushWhole(t, s, note("p/1", "1"), note("p/2", "2"), note("p/1", "3"))
 	push(t, s, note("p/1", "4"))
-	for i := 0; i < 600; i++ { // the push leaves the newest block
+	for range 600 { // the push leaves the newest block
 		push(t, s, note("p/1", "4"))
 	}
 	cold(s)
