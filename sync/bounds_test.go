@@ -27,11 +27,7 @@ func TestBudgetGivesInTurn(t *testing.T) {
 				}
 			}()
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := b.Acquire(ctx, 10); err == nil {
-			t.Fatal("there was room that is not there")
-		}
+		time.Sleep(time.Second)
 		for range 3 {
 			before := len(got)
 			b.Release(int(b.Used()))
@@ -39,6 +35,14 @@ func TestBudgetGivesInTurn(t *testing.T) {
 			if len(got) != before+1 || got[before] != before {
 				t.Fatalf("got %v", got)
 			}
+			if before == 2 {
+				break
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if err := b.Acquire(ctx, 10); err == nil { // there is room, but others were first
+				t.Fatal("a small frame overtook those that wait")
+			}
+			cancel()
 		}
 		b.Release(60)
 		if b.Used() != 0 {
@@ -192,15 +196,15 @@ func TestPresenceReachesEverybody(t *testing.T) {
 			return true
 		}
 		for n := range 3000 {
-			who := store.ID{byte(rnd.IntN(40)), byte(rnd.IntN(1 + n/100)), 1}
-			if rnd.IntN(2) == 0 {
+			who := store.ID{byte(rnd.IntN(40)), byte(n / 100), 1}
+			if n%100 > 50 {
 				p.set(Member{Session: who}, true, 1000)
 				delete(now, who)
 			} else {
 				p.set(Member{Session: who, Data: fmt.Append(nil, n)}, false, 1000)
 				now[who] = fmt.Sprint(n)
 			}
-			if rnd.IntN(20) == 0 {
+			if rnd.IntN([]int{20, 200, 2000}[seed%3]) == 0 { // the last ones miss more than is remembered of those who left
 				tell(rnd.IntN(len(all)), 1+rnd.IntN(1000))
 			}
 		}

@@ -96,13 +96,14 @@ func (p *presence) compact() {
 // told is how much of a stream's presence a receiver has been told.
 type told struct {
 	version uint64
-	begun   bool // the full list was begun
+	since   uint64 // the version at which the full list was begun: who left before that is no news
+	begun   bool
 }
 
 // next returns what the receiver has not been told, about limit bytes of it; nil: nothing.
 func (p *presence) next(t *told, self store.ID, limit int) *Presence {
-	if !t.begun || t.version < p.lost {
-		*t = told{}
+	if !t.begun || max(t.version, t.since) < p.lost {
+		*t = told{since: p.version}
 	} else if t.version == p.version {
 		return nil
 	}

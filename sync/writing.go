@@ -30,6 +30,7 @@ func (o *outbox) free() {
 
 func (b *batch) reset() {
 	clear(b.pieces[:cap(b.pieces)])
+	clear(b.pins[:cap(b.pins)])
 	*b = batch{pieces: b.pieces[:0], pins: b.pins[:0]}
 }
 
