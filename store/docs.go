@@ -62,14 +62,11 @@ func (d *docState) fold() error {
 	if len(d.patches) == 0 {
 		return nil
 	}
-	for _, p := range d.patches {
-		doc, err := MergePatch(nil, d.data, p)
-		if err != nil {
-			return err
-		}
-		d.data = doc
+	doc, err := MergePatches(nil, d.data, d.patches)
+	if err != nil {
+		return err
 	}
-	d.patches, d.size = nil, len(d.data)
+	d.data, d.patches, d.size = doc, nil, len(doc)
 	return nil
 }
 

@@ -5,19 +5,33 @@ package store
 // its place, new members follow in the patch's order, and of equal names in the patch the last counts. The result is
 // never longer than doc and patch together (see MergeBound). dst may not overlap the others.
 func MergePatch(dst, doc, patch []byte) ([]byte, error) {
+	o, err := parsePatch(patch)
+	if err != nil {
+		return dst, err
+	}
+	return o.applyTo(dst, doc)
+}
+
+func parsePatch(patch []byte) (*patchObject, error) {
 	p := patchReader{src: patch}
 	if len(patch) == 0 || patch[0] != '{' {
-		return dst, errNotCompact
+		return nil, errNotCompact
 	}
-	top, ok := p.object(0)
+	o, ok := p.object(0)
 	if !ok || p.at != len(patch) {
-		return dst, errNotCompact
+		return nil, errNotCompact
 	}
+	return o, nil
+}
+
+// applyTo appends to dst what the patch makes of a document.
+func (o *patchObject) applyTo(dst, doc []byte) ([]byte, error) {
 	m := merger{folder{src: doc, dst: dst}}
+	var ok bool
 	if len(doc) == 0 || doc[0] != '{' {
-		ok = m.add(patchMember{object: top})
+		ok = m.add(patchMember{object: o})
 	} else {
-		ok = m.object(top, 0) && m.at == len(doc)
+		ok = m.object(o, 0) && m.at == len(doc)
 	}
 	if !ok {
 		return dst, errNotCompact
@@ -40,6 +54,8 @@ type patchMember struct {
 	value        []byte
 	object       *patchObject // if the value is one
 	used         bool         // the document had that name
+	anew         bool         // the object takes the place of the document's and is not merged with it
+	moved        bool         // the document's member goes, this one comes behind the others
 }
 
 func (m patchMember) meaning() []byte { return m.name }
@@ -67,8 +83,7 @@ func (p *patchReader) object(depth int) (*patchObject, bool) {
 		if i, ok := findName(&o.index, o.members, m.name); ok {
 			o.members[i] = m
 		} else {
-			o.members = append(o.members, m)
-			nameAdded(&o.index, o.members)
+			o.add(m)
 		}
 		b := p.src[p.at]
 		p.at++
@@ -139,10 +154,10 @@ func (m *merger) member(p *patchObject, first bool, depth int) (copied, ok bool)
 	change := patchMember{}
 	i, changes := findName(&p.index, p.members, name)
 	if changes {
-		p.members[i].used = true
 		change = p.members[i]
+		p.members[i].used = !change.moved
 	}
-	if changes && change.removes() {
+	if change.moved || changes && change.removes() {
 		m.at = skipValue(m.src, end+1)
 		return false, m.at > end+1
 	}
@@ -151,7 +166,7 @@ func (m *merger) member(p *patchObject, first bool, depth int) (copied, ok bool)
 	}
 	m.take(end + 1)
 	switch {
-	case change.object != nil && m.src[m.at] == '{':
+	case change.object != nil && !change.anew && m.src[m.at] == '{':
 		return true, m.object(change.object, depth+1)
 	case changes:
 		m.at = skipValue(m.src, m.at)
