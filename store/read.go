@@ -23,20 +23,32 @@ func (s *Store) Read(f Filter, after Seq, lim PageLimit) (Page, error) {
 		return Page{}, ErrFailed
 	case after >= r.head:
 		return Page{Through: after}, nil
-	case r.tail.covers(after+1) && r.known:
+	case r.inTail() && r.known:
 		s.counters.tailReads.Add(1)
 		return r.fromTail()
 	}
 	s.counters.fileReads.Add(1)
-	var page Page
-	err := s.view(func(tx *bolt.Tx) (err error) {
+	page, err := r.inTx()
+	if errors.Is(err, errScan) { // waits for its turn with no transaction open, which would pin pages
+		s.scans <- struct{}{}
+		r.scan = true
+		page, err = r.inTx()
+		<-s.scans
+	}
+	if errors.Is(err, errTailOnly) { // the stream has nothing below the tail
+		r.tx, r.log = nil, nil
+		return r.fromTail()
+	}
+	return page, err
+}
+
+// inTx reads the page in a transaction of its own.
+func (r *reader) inTx() (page Page, err error) {
+	err = r.s.view(func(tx *bolt.Tx) (err error) {
 		r.tx, r.log = tx, tx.Bucket(bucketLog)
 		page, err = r.fromFile()
 		return err
 	})
-	if errors.Is(err, errTailOnly) { // the stream has nothing below the tail
-		return r.fromTail()
-	}
 	return page, err
 }
 
@@ -53,6 +65,7 @@ type reader struct {
 	known bool        // strm is in the overlay, or not needed
 	over  []namedHead // of a prefix: its streams in the overlay with news
 	many  bool        // they are too many to be listed
+	scan  bool        // it is the reader's turn to scan the log
 
 	tx  *bolt.Tx
 	log *bolt.Bucket
@@ -65,7 +78,7 @@ func (s *Store) newReader(f Filter, after Seq, lim PageLimit) *reader {
 	r.pager = pager{r: r, lim: lim}
 	if name, exact := f.Stream(); !exact {
 		r.known = true
-		if f != All && after < r.head && !r.tail.covers(after+1) {
+		if f != All && after < r.head && !r.inTail() {
 			r.listNews()
 		}
 	} else if e := s.heads[name]; e != nil {
@@ -74,7 +87,15 @@ func (s *Store) newReader(f Filter, after Seq, lim PageLimit) *reader {
 	return r
 }
 
-var errTailOnly = errors.New("store: read the tail")
+// inTail reports whether the page can be read from memory. Below the floor the file tells whether a prefix has lost anything.
+func (r *reader) inTail() bool {
+	return r.tail.covers(r.after+1) && (r.floor <= r.after || !r.f.Wide())
+}
+
+var (
+	errTailOnly = errors.New("store: read the tail")
+	errScan     = errors.New("store: scan the log")
+)
 
 // pager collects the events of a page and knows when it is full.
 type pager struct {
@@ -176,8 +197,6 @@ func (r *reader) fromTail() (Page, error) {
 		if chain, ok := r.backInTail(); ok {
 			return r.emit(chain)
 		}
-	} else if r.floor > r.after {
-		return Page{}, &TrimmedError{Floor: r.floor}
 	}
 	var err error
 	r.tail.scan(r.after+1, r.head, func(e *Event) bool {

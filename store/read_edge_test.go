@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // pushWhole appends an atomic push and returns its last seq.
@@ -75,8 +76,43 @@ func readRacing(t *testing.T, s *Store, f Filter, after Seq, beforeTx, inTx func
 	}
 	defer tx.Rollback() //nolint:errcheck // it only reads
 	inTx()
-	r.tx, r.log = tx, tx.Bucket(bucketLog)
+	r.tx, r.log, r.scan = tx, tx.Bucket(bucketLog), f == All
 	return r.fromFile()
+}
+
+// Who waits for a turn to scan the log holds no transaction meanwhile: it would pin pages.
+func TestScanWaitsOutsideTransactions(t *testing.T) {
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
+	fill(t, s, 100, func(int) Stream { return "s" })
+	cold(s)
+	for range cap(s.scans) {
+		s.scans <- struct{}{}
+	}
+	read := make(chan int)
+	go func() {
+		p, _ := s.Read(All, 0, PageLimit{})
+		read <- len(p.Events)
+	}()
+	waits := make(chan error, 1)
+	go func() {
+		r := s.newReader(All, 0, PageLimit{Bytes: DefaultPage})
+		_, err := r.inTx()
+		waits <- err
+	}()
+	select {
+	case err := <-waits:
+		if !errors.Is(err, errScan) {
+			t.Errorf("it read without its turn: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it waits inside its transaction")
+	}
+	for range cap(s.scans) {
+		<-s.scans
+	}
+	if n := <-read; n != 100 {
+		t.Errorf("%d events", n)
+	}
 }
 
 // A reader that was overtaken by trimming says so: it neither leaves events out nor calls the log damaged.
@@ -193,5 +229,28 @@ func TestTailKeepsNoRoomForRefused(t *testing.T) {
 	defer s.mu.RUnlock()
 	if run := s.tail.runs[0]; len(run.events) != 1 || cap(run.events) > 8 {
 		t.Fatalf("%d events in the room of %d", len(run.events), cap(run.events))
+	}
+}
+
+// Below the floor of the log, a prefix that lost nothing is read on, though the tail still has some of what was trimmed.
+func TestReadPrefixBelowFloorInTail(t *testing.T) {
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
+	fill(t, s, 100, func(i int) Stream {
+		if i < 50 {
+			return "old/1"
+		}
+		return "new/1"
+	})
+	if err := s.Trim(t.Context(), 30); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := s.Read(Filter{name: "new/", wide: true}, 10, PageLimit{}); err != nil || len(p.Events) != 50 {
+		t.Errorf("%d events, %v", len(p.Events), err)
+	}
+	var gone *TrimmedError
+	for _, f := range []Filter{All, {name: "old/", wide: true}} {
+		if _, err := s.Read(f, 10, PageLimit{}); !errors.As(err, &gone) || gone.Floor != 30 {
+			t.Errorf("%s: %v", f, err)
+		}
 	}
 }

@@ -30,7 +30,7 @@ func (r *reader) wideFromFile() (Page, error) {
 			return Page{}, &TrimmedError{Floor: floor}
 		}
 	}
-	if r.f != All {
+	if r.f != All && !r.scan {
 		streams, few, err := r.news()
 		if err != nil {
 			return Page{}, err
@@ -40,8 +40,9 @@ func (r *reader) wideFromFile() (Page, error) {
 			return r.merged(streams)
 		}
 	}
-	r.s.scans <- struct{}{}
-	defer func() { <-r.s.scans }()
+	if !r.scan {
+		return Page{}, errScan
+	}
 	return r.scanLog()
 }
 
