@@ -134,6 +134,9 @@ func (s *Store) flushSlice() bool {
 // scattered over a large view cost a page each, clustered ones next to nothing.
 const sliceTime = 20 * time.Millisecond
 
+// sliceBytes bounds the documents of a slice, whatever their number.
+const sliceBytes = 8 << 20
+
 // adapt chooses how many entries the next slice may have from how long this one took.
 func (s *Store) adapt(took time.Duration) {
 	switch {
@@ -171,8 +174,9 @@ func (s *Store) nextSlice() *slice {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	sl := &slice{to: s.ckpt, ready: make(chan struct{})}
+	size := 0
 	for _, it := range s.lag.pending() {
-		if len(sl.items) >= pol.events || len(sl.heads)+len(sl.docs) >= s.sliceEntries {
+		if len(sl.items) >= pol.events || len(sl.heads)+len(sl.docs) >= s.sliceEntries || size >= sliceBytes {
 			break
 		}
 		sl.items = append(sl.items, it)
@@ -186,6 +190,7 @@ func (s *Store) nextSlice() *slice {
 		if it.doc != nil && it.doc.flushed < it.seq {
 			it.doc.flushed = it.doc.seq
 			sl.docs = append(sl.docs, *it.doc)
+			size += it.doc.size
 			sl.entry.docs = append(sl.entry.docs, it.doc)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // Conflicts on one document share its folded form, however many they are.
@@ -78,6 +80,124 @@ func TestLaterHoldsWithinAPush(t *testing.T) {
 		for i, v := range p.Verdicts {
 			if v.Refusal == nil || v.Refusal.Code != CodeReadOnly {
 				t.Errorf("mutation %d: %+v", i, v)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A damaged entry costs the push that needs it, not those that are committed beside it.
+func TestDamagedEntryRefusesOnePush(t *testing.T) {
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
+	push(t, s, put("s", "bad", "1"))
+	err := s.onWriter(t.Context(), func() error {
+		s.flushTo(s.Head())
+		if err := s.update(func(tx *bolt.Tx) error {
+			return tx.Bucket(bucketDocs).Put(DocKey{Stream: "s", Key: "bad"}.bytes(), []byte("damaged"))
+		}); err != nil {
+			return err
+		}
+		var ps []*Push
+		for _, key := range []string{"good", "bad", "better"} {
+			p := &Push{Source: &Source{}, Mutations: []Mutation{put("s", key, "2")}, Done: func(*Push) {}}
+			if err := p.prepare(&s.opts.Limits); err != nil {
+				return err
+			}
+			ps = append(ps, p)
+		}
+		s.commit(ps)
+		for i, want := range []Code{"", CodeInternal, ""} {
+			r := ps[i].Verdicts[0].Refusal
+			if want == "" && r != nil || want != "" && (r == nil || r.Code != want) {
+				t.Errorf("push %d: %v, want %q", i, r, want)
+			}
+		}
+		// Close folds nothing more into the damaged entry.
+		return s.update(func(tx *bolt.Tx) error {
+			return putDoc(tx.Bucket(bucketDocs), DocKey{Stream: "s", Key: "bad"}, docState{seq: 1})
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A step of trimming is bounded in bytes, too.
+func TestTrimStepIsBoundedInBytes(t *testing.T) {
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
+	big := fmt.Sprintf(`"%0*d"`, 200<<10, 7)
+	for i := range 90 {
+		push(t, s, put("s", fmt.Sprint(i%3), big))
+	}
+	err := s.onWriter(t.Context(), func() error {
+		s.flushTo(s.Head())
+		more, err := s.trimStep(trimGoal{to: s.Head()})
+		if floor := s.Floor(); err == nil && (!more || floor > 50) {
+			t.Errorf("one step trimmed %d events of 200 KiB, more %t", floor, more)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Trim(t.Context(), 90); err != nil || s.Floor() != 90 {
+		t.Fatal(s.Floor(), err)
+	}
+}
+
+// A disk that is full while merged runs are deleted does not end merging for good.
+func TestMergingGoesOnAfterFullDisk(t *testing.T) {
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
+	for range mergeRuns {
+		push(t, s, note("s", "1"))
+		err := s.onWriter(t.Context(), func() error {
+			s.merging = true // by hand, below
+			s.flushTo(s.Head())
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := s.ids.merge()
+	if m == nil {
+		t.Fatal("no merge is due")
+	}
+	full := func(*bolt.Tx) (func(), bool, error) { return nil, false, errNoRoom }
+	if err := s.runMerge(m, full); err != nil {
+		t.Errorf("merging: %v", err)
+	}
+	err := s.onWriter(t.Context(), func() error {
+		if s.merging {
+			t.Error("merging never begins again")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A slice of the views is bounded in bytes, too.
+func TestSliceIsBoundedInBytes(t *testing.T) {
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
+	big := fmt.Sprintf(`"%0*d"`, 200<<10, 7)
+	err := s.onWriter(t.Context(), func() error {
+		var ms []Mutation
+		for i := range 90 {
+			ms = append(ms, put("s", fmt.Sprint(i), big))
+		}
+		p := &Push{Mutations: ms, Done: func(*Push) {}}
+		if err := p.prepare(&s.opts.Limits); err != nil {
+			return err
+		}
+		s.commit([]*Push{p})
+		for slices := 1; s.flushSlice(); slices++ {
+			if ckpt := s.checkpointSeq(); ckpt > Seq(slices*45) {
+				t.Errorf("%d slices took %d documents of 200 KiB", slices, ckpt)
 			}
 		}
 		return nil

@@ -22,14 +22,14 @@ func (s *Store) mergeIDs() {
 	s.merging = true
 	s.background.Go(func() {
 		debug.SetPanicOnFault(true)
-		err := s.runMerge(m)
+		err := s.runMerge(m, s.ids.reap)
 		if err != nil && s.failure() == nil && err != ErrClosed {
 			s.opts.Logger.Error("id runs could not be merged", "err", err)
 		}
 	})
 }
 
-func (s *Store) runMerge(m *idMerge) error {
+func (s *Store) runMerge(m *idMerge, reap func(*bolt.Tx) (func(), bool, error)) error {
 	for more := true; more; {
 		if err := m.read(s.view); err != nil {
 			return err
@@ -52,9 +52,12 @@ func (s *Store) runMerge(m *idMerge) error {
 	s.counters.idMergedRuns.Add(int64(len(m.inputs)))
 	for more := true; more; {
 		err := s.onWriter(context.Background(), func() (err error) {
-			more, err = s.idStep(s.ids.reap)
+			more, err = s.idStep(reap)
 			return err
 		})
+		if errors.Is(err, errNoRoom) {
+			break // tidyIDs goes on with it
+		}
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 // Bounds of trimming.
 const (
 	trimEvents = 1000             // most events of one step, so that commits between steps wait a few ms at the most
+	trimBytes  = 8 << 20          // the same in bytes of records, and of documents that they change
 	trimWait   = 30 * time.Second // longest time that a snapshot being read holds trimming up
 	clockLag   = time.Minute      // how far the clock may be behind the newest event before trimming by age stops
 )
@@ -207,6 +208,7 @@ type trimmer struct {
 	docs   map[DocKey]*docState
 	bytes  int64
 	events int
+	loaded int // bytes of records and documents that were looked at
 }
 
 func (t *trimmer) run(tx *bolt.Tx, goal trimGoal, ckpt checkpoint) error {
@@ -259,7 +261,7 @@ func (t *trimmer) collect(tx *bolt.Tx, goal trimGoal, limit Seq) (keys [][]byte,
 		}
 		t.bytes += size
 		push, size = push[:0], 0
-		if t.events >= trimEvents {
+		if t.events >= trimEvents || t.loaded >= trimBytes {
 			break
 		}
 	}
@@ -268,6 +270,7 @@ func (t *trimmer) collect(tx *bolt.Tx, goal trimGoal, limit Seq) (keys [][]byte,
 
 func (t *trimmer) fold(tx *bolt.Tx, r *record) error {
 	t.events++
+	t.loaded += len(r.Data)
 	t.floor = floorMark{seq: r.Seq, crc: r.chain(), id: r.ID, at: r.At}
 	h := t.heads[r.Stream]
 	if h == nil {
@@ -291,6 +294,7 @@ func (t *trimmer) fold(tx *bolt.Tx, r *record) error {
 			return err
 		}
 		d = &st
+		t.loaded += len(st.data)
 		t.docs[DocKey{Stream: Stream(cloneString(string(r.Stream))), Key: cloneString(r.Key)}] = d
 	}
 	if _, err := d.apply(r.Seq, r.Op, r.Data, maxDoc); err != nil {

@@ -156,6 +156,12 @@ func (s *Store) commitFailed(pushes []*Push, err error) {
 		s.noRoom(r)
 		s.counters.rejudged.Add(1)
 		s.refuseGroup(pushes, r)
+	case errors.As(err, &corrupt) && len(pushes) > 1: // the others must not suffer
+		for i := range pushes {
+			if s.failure() == nil {
+				s.commit(pushes[i : i+1])
+			}
+		}
 	case errors.As(err, &corrupt):
 		s.opts.Logger.Error("an entry is damaged; pushes that need it are refused", "err", err)
 		s.refuseAll(pushes, &Refusal{Code: CodeInternal, Message: "the server cannot read what the mutation refers to"})
