@@ -43,7 +43,12 @@ func (s *Store) Backup(ctx context.Context, path string, progress func(done, tot
 	if verify == nil {
 		verify = func(ctx context.Context, path string) error { return verifyFile(ctx, path, secondHalf(progress)) }
 	}
-	err := build(path, s.opts, c.run, func(tmp string) error { return verify(ctx, tmp) })
+	err := build(path, s.opts, c.run, func(tmp string) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return verify(ctx, tmp)
+	})
 	if err != nil {
 		return BackupInfo{}, err
 	}
