@@ -161,7 +161,7 @@ func TestHandshakeAnswers(t *testing.T) {
 	}
 	waitFor(t, "the place to be free", func() bool { r.ws.mu.Lock(); defer r.ws.mu.Unlock(); return r.ws.places == 0 })
 	first := r.dial()
-	if res := r.request(""); res.StatusCode != http.StatusServiceUnavailable {
+	if res := r.request(""); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 		t.Errorf("a connection too many: %s", res.Status)
 	}
 	first.Close()

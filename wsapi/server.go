@@ -174,15 +174,21 @@ func (s *Server) take(addr string) *refusal {
 	defer s.mu.Unlock()
 	switch {
 	case s.closed || s.opts.Conns > 0 && s.places >= s.opts.Conns:
-		return refuse(http.StatusServiceUnavailable, store.CodeOverloaded, "no further connection can be taken now")
+		return full(http.StatusServiceUnavailable, store.CodeOverloaded, "no further connection can be taken now")
 	case known && s.opts.ConnsPerAddress > 0 && s.from[from] >= s.opts.ConnsPerAddress:
-		return refuse(http.StatusTooManyRequests, store.CodeRateLimited, "there are too many connections from this address")
+		return full(http.StatusTooManyRequests, store.CodeRateLimited, "there are too many connections from this address")
 	}
 	s.places++
 	if known && s.opts.ConnsPerAddress > 0 {
 		s.from[from]++
 	}
 	return nil
+}
+
+func full(status int, code store.Code, text string) *refusal {
+	f := refuse(status, code, text)
+	f.header = [2]string{"Retry-After", "5"}
+	return f
 }
 
 // giveBack gives a place back.
