@@ -96,6 +96,9 @@ func edges(c cli.Config, db *store.Store) (*cli.Server, error) {
 			streams.Drain()
 			return errors.Join(engine.Drain(ctx), ws.Shutdown(ctx))
 		},
-		Close: func() error { return errors.Join(streams.Close(), db.Close()) },
+		Close: func() error {
+			api.Close()
+			return errors.Join(streams.Close(), db.Close())
+		},
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"tidemark/internal/wire"
@@ -60,6 +61,14 @@ type API struct {
 	openapi []byte
 	ending  context.Context
 	end     context.CancelFunc
+
+	followers sync.WaitGroup // readers of server-sent events that have left the HTTP server
+}
+
+// Close is Drain, and waits for the readers that the HTTP server does not know of. The log must still be open.
+func (a *API) Close() {
+	a.Drain()
+	a.followers.Wait()
 }
 
 // Drain ends the answers that wait for more: long polls get what there is, streams of server-sent events end. It is

@@ -230,8 +230,7 @@ func TestVanishedReader(t *testing.T) {
 		src := s.open("/v1/events/a", "")
 		src.close()
 	}
-	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-	s.Close() // waits for every handler
+	s.api.followers.Wait() // the next comments find that nobody is there
 }
 
 // FuzzRequests sends any path, query, headers and body: the server answers, never with 500, and a refused write keeps nothing.

@@ -45,7 +45,7 @@ func newServer(t *testing.T, set ...func(*Options)) *server {
 	}
 	s := &server{Server: httptest.NewServer(api), t: t, db: db, api: api}
 	t.Cleanup(func() {
-		api.Drain()
+		api.Close()
 		s.Close()
 		if err := db.Close(); err != nil {
 			t.Error(err)

@@ -3,10 +3,11 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
+	"time"
 
+	"tidemark/internal/respond"
 	"tidemark/internal/wire"
 	"tidemark/store"
 	eventsync "tidemark/sync"
@@ -63,13 +64,16 @@ func (c *call) postOptions() (o wire.BodyOptions, atomic bool, err error) {
 	return o, atomic, nil
 }
 
+// bodyTime is how long a request's body may take.
+const bodyTime = 30 * time.Second
+
 // body reads the request's body, of at most limit bytes.
 func (c *call) body(limit int) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, int64(limit)))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+	body, err := respond.ReadBody(c.w, c.r, limit, bodyTime)
+	switch {
+	case errors.Is(err, respond.ErrTooLarge):
 		return nil, fault(store.CodeTooLarge, "the body is larger than the server takes")
-	}
-	if err != nil {
+	case err != nil:
 		return nil, fault(store.CodeBadMessage, "the body did not arrive whole")
 	}
 	return body, nil

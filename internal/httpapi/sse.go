@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"time"
 
 	"tidemark/internal/respond"
 	"tidemark/internal/wire"
@@ -26,67 +27,91 @@ func (c *call) follow(f store.Filter, from store.Cursor, ok bool) error {
 	if !ok {
 		from.Seq = standing.LogHead
 	}
-	if from.Seq > 0 { // what is trimmed already is refused, not reset
-		if _, err := c.Log.Read(f, from.Seq, store.PageLimit{Events: 1}); err != nil {
-			return err
-		}
+	// What is trimmed already is refused, not reset.
+	if _, err := c.Log.Read(f, from.Seq, store.PageLimit{Events: 1}); err != nil {
+		return err
 	}
 	h := c.w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
-	ctx, cancel := c.untilExpiry()
-	defer cancel()
+	fl := &follower{API: c.API, filter: f, after: from.Seq, expires: c.who.Expires}
+	if out, ok := respond.Detach(c.w, c.r, contentSSE, c.Stall); ok {
+		c.followers.Go(func() {
+			if fl.run(c.ending, out) != nil {
+				out.Abort()
+			}
+		})
+		return nil
+	}
 	out := respond.Plain(c.w, c.Stall)
 	out.Begin(http.StatusOK, contentSSE, respond.Unknown)
 	if c.r.Method == http.MethodHead {
 		return nil
 	}
+	return fl.run(c.r.Context(), out)
+}
+
+// follower is a reader of server-sent events. It holds nothing of its request.
+type follower struct {
+	*API
+	filter  store.Filter
+	after   store.Seq
+	expires time.Time // of the reader's token; zero: never
+}
+
+// run sends events until the reader leaves, his token expires, the server stops, or he cannot be continued.
+func (fl *follower) run(ctx context.Context, out *respond.Body) error {
+	ctx, cancel := fl.bounded(ctx)
+	defer cancel()
 	out.Write([]byte(": tidemark.v1\n\n"))
 	out.Push()
-	err = c.pump(ctx, out, f, from.Seq)
+	err := fl.pump(ctx, out)
 	if _, trimmed := errors.AsType[*store.TrimmedError](err); trimmed {
-		return c.sendReset(out, f)
+		return fl.sendReset(out)
 	}
-	if errors.Is(err, context.DeadlineExceeded) || c.ending.Err() != nil { // the token expired, or the server stops: a clean end
+	if errors.Is(err, context.DeadlineExceeded) || fl.ending.Err() != nil { // the token expired, or the server stops: a clean end
 		return finish(out)
 	}
 	return &aborted{err}
 }
 
-// untilExpiry bounds a long answer by the life of the caller's token, and of the server.
-func (c *call) untilExpiry() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(c.r.Context())
-	if !c.who.Expires.IsZero() {
-		ctx, cancel = context.WithDeadline(c.r.Context(), c.who.Expires)
+// bounded ends a context with the reader's token, and with the server.
+func (fl *follower) bounded(parent context.Context) (context.Context, context.CancelFunc) {
+	var ctx context.Context
+	var cancel context.CancelFunc
+	if fl.expires.IsZero() {
+		ctx, cancel = context.WithCancel(parent)
+	} else {
+		ctx, cancel = context.WithDeadline(parent, fl.expires)
 	}
-	stop := context.AfterFunc(c.ending, cancel)
+	stop := context.AfterFunc(fl.ending, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
 // pump writes page after page and waits for more, with a comment now and then that shows a vanished reader.
-func (c *call) pump(ctx context.Context, out *respond.Body, f store.Filter, after store.Seq) error {
+func (fl *follower) pump(ctx context.Context, out *respond.Body) error {
 	for out.Err() == nil {
-		page, err := c.Log.Read(f, after, store.PageLimit{})
+		page, err := fl.Log.Read(fl.filter, fl.after, store.PageLimit{})
 		if err != nil {
 			return err
 		}
-		after = page.Through
+		fl.after = page.Through
 		if len(page.Events) > 0 {
-			c.writeSSE(out, page.Events, f.Wide())
+			fl.write(out, page.Events)
 		}
 		if page.More {
 			continue
 		}
-		if err := c.quiet(ctx, out, f, after); err != nil {
+		if err := fl.quiet(ctx, out); err != nil {
 			return err
 		}
 	}
 	return out.Err()
 }
 
-func (c *call) writeSSE(out *respond.Body, events []store.Event, wide bool) {
+func (fl *follower) write(out *respond.Body, events []store.Event) {
 	buf := buffers.Get().(*[]byte)
-	b, log := (*buf)[:0], c.Log.LogID()
+	b, log, wide := (*buf)[:0], fl.Log.LogID(), fl.filter.Wide()
 	for i := range events {
 		b = wire.AppendSSE(b, &events[i], wide, log)
 	}
@@ -98,10 +123,10 @@ func (c *call) writeSSE(out *respond.Body, events []store.Event, wide bool) {
 }
 
 // quiet waits until there is more to send.
-func (c *call) quiet(ctx context.Context, out *respond.Body, f store.Filter, after store.Seq) error {
+func (fl *follower) quiet(ctx context.Context, out *respond.Body) error {
 	for out.Err() == nil {
-		beat, cancel := context.WithTimeout(ctx, c.Heartbeat)
-		err := c.Live.Wait(beat, f, after)
+		beat, cancel := context.WithTimeout(ctx, fl.Heartbeat)
+		err := fl.Live.Wait(beat, fl.filter, fl.after)
 		cancel()
 		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			return err
@@ -113,13 +138,13 @@ func (c *call) quiet(ctx context.Context, out *respond.Body, f store.Filter, aft
 }
 
 // sendReset tells a reader who fell behind what the log has lost, and ends the answer.
-func (c *call) sendReset(out *respond.Body, f store.Filter) error {
-	st, err := c.Log.Resume(f, store.Cursor{})
+func (fl *follower) sendReset(out *respond.Body) error {
+	st, err := fl.Log.Resume(fl.filter, store.Cursor{})
 	if err != nil {
 		return &aborted{err}
 	}
 	out.Write(wire.AppendSSEReset(nil, &wire.Reset{
-		Reason: store.ResetTrimmed, Log: c.Log.LogID(), Floor: st.Floor, Head: st.Head,
+		Reason: store.ResetTrimmed, Log: fl.Log.LogID(), Floor: st.Floor, Head: st.Head,
 	}))
 	out.Push()
 	return finish(out)

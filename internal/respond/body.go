@@ -4,6 +4,7 @@ package respond
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -35,6 +36,7 @@ type Body struct {
 	err   error
 	enc   string // content coding, "": none
 	pool  *sync.Pool
+	conn  net.Conn // of a detached body
 }
 
 // Compressed prepares a body of a size that is given or Unknown, in the coding that the client prefers. A write that makes no
@@ -135,12 +137,19 @@ func (b *Body) Write(p []byte) {
 // Err returns the error that ended the body early, or nil.
 func (b *Body) Err() error { return b.err }
 
+// Abort ends a detached body in a way that shows the reader that it is not whole.
+func (b *Body) Abort() {
+	if b.conn != nil {
+		_ = b.conn.Close()
+	}
+}
+
 // Push makes everything that was written leave now.
 func (b *Body) Push() {
 	if b.err == nil {
 		b.err = b.flush()
 	}
-	if b.err == nil {
+	if b.err == nil && b.conn == nil {
 		b.err = b.ctl.Flush()
 	}
 }
@@ -150,6 +159,9 @@ func (b *Body) Push() {
 func (b *Body) End() error {
 	if b.err == nil {
 		b.err = b.close()
+	}
+	if b.conn != nil {
+		_ = b.conn.Close() // what was written is on its way
 	}
 	if b.pool != nil {
 		w := b.dst.(compressor)
