@@ -2,10 +2,11 @@ package durablestreams
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
+	"time"
 
+	"tidemark/internal/respond"
 	"tidemark/store"
 )
 
@@ -252,13 +253,16 @@ func (s *Server) tail(name store.Stream, l *life) (store.Seq, error) {
 	return max(l.start(), standing.Head), err
 }
 
+// bodyTime is how long a request's body may take.
+const bodyTime = 30 * time.Second
+
 // body reads the request's body.
 func (c *call) body() ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, int64(c.MaxAppend)))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+	body, err := respond.ReadBody(c.w, c.r, c.MaxAppend, bodyTime)
+	switch {
+	case errors.Is(err, respond.ErrTooLarge):
 		return nil, refuse(http.StatusRequestEntityTooLarge, string(store.CodeTooLarge), "the body is larger than the server takes")
-	}
-	if err != nil {
+	case err != nil:
 		return nil, badRequest("the body did not arrive whole")
 	}
 	return body, nil

@@ -246,7 +246,7 @@ func (s *subscriptions) create(c *call, id string, config subConfig) (sub *subsc
 		return nil, false, refuse(http.StatusTooManyRequests, "TOO_MANY_SUBSCRIPTIONS", "there are too many subscriptions").with("Retry-After", "60")
 	}
 	config.Since = s.server.Log.Head()
-	sub.config = config
+	sub.configure(config)
 	list := []store.Mutation{document(subStream, id, encode(config))}
 	for _, path := range config.Streams {
 		l := linkDoc{Explicit: true, Acked: config.Since}

@@ -78,26 +78,20 @@ func (l *lane) foresee(producer string) (mark, bool) {
 func (l *lane) launch(ctx context.Context, log Log, p *store.Push, marks map[string]mark) (*flight, error) {
 	f := &flight{done: make(chan struct{})}
 	l.mu.Lock()
-	before, ahead := l.last, l.ahead
-	if len(marks) > 0 {
-		l.ahead = maps.Clone(ahead)
-		if l.ahead == nil {
-			l.ahead = make(map[string]mark)
-		}
-		maps.Copy(l.ahead, marks)
+	before := l.last
+	if l.ahead == nil && len(marks) > 0 {
+		l.ahead = make(map[string]mark)
 	}
+	maps.Copy(l.ahead, marks)
 	l.last = f
 	l.flying++
 	p.Source = l.source
 	l.mu.Unlock()
 	p.Done = func(p *store.Push) { l.land(f, p, marks) }
-	if err := log.Append(ctx, p); err != nil {
+	if err := log.Append(ctx, p); err != nil { // it was not taken, so what it would have left behind is not true
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.last, l.flying = before, l.flying-1
-		if l.ahead = ahead; l.flying == 0 {
-			l.ahead = nil
-		}
+		l.last, l.flying, l.failed = before, l.flying-1, true
 		return nil, err
 	}
 	return f, nil

@@ -90,11 +90,11 @@ type chunk struct {
 }
 
 // read reads the page behind an offset.
-func (c *call) read(name store.Stream, l *life, q question) (chunk, scan, error) {
-	s := scan{log: c.Log, segments: l.segments(name), after: q.after}
-	read := s.next
+func (s *Server) read(name store.Stream, l *life, q question) (chunk, scan, error) {
+	sc := scan{log: s.Log, segments: l.segments(name), after: q.after}
+	read := sc.next
 	if q.begin {
-		read = s.beginning
+		read = sc.beginning
 	}
 	page, err := read(store.PageLimit{})
 	out := chunk{events: page.Events, next: q.after, more: page.More, closed: l.Closed && !page.More}
@@ -107,7 +107,7 @@ func (c *call) read(name store.Stream, l *life, q question) (chunk, scan, error)
 	case !out.more:
 		out.next = max(out.next, l.start())
 	}
-	return out, s, err
+	return out, sc, err
 }
 
 // catchUp answers with everything up to the end of the stream as it is now.
@@ -267,12 +267,12 @@ func (c *call) poll(st *stream, q question) error {
 }
 
 // look reads what is behind the offset now, of a stream that still lives.
-func (c *call) look(st *stream, q *question) (*life, chunk, error) {
+func (s *Server) look(st *stream, q *question) (*life, chunk, error) {
 	l, err := st.living()
 	if err != nil {
 		return nil, chunk{}, err
 	}
-	page, _, err := c.read(st.name, l, *q)
+	page, _, err := s.read(st.name, l, *q)
 	return l, page, err
 }
 

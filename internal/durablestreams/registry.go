@@ -14,6 +14,7 @@ type registry struct {
 
 	mu    sync.Mutex
 	known map[store.Stream]*stream
+	full  int // how many there may be before some are forgotten
 }
 
 // stream is the state of one stream. Changes of its life, and appends, go through it one after the other.
@@ -68,6 +69,13 @@ func (st *stream) settled() bool {
 	return l != nil && (l.exists || l.Gone)
 }
 
+// pin adds a user to a stream that has one.
+func (g *registry) pin(st *stream) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	st.pins++
+}
+
 func (g *registry) release(st *stream) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -76,9 +84,10 @@ func (g *registry) release(st *stream) {
 	}
 }
 
-// sweep forgets some streams that nobody uses. Those that end by themselves stay: somebody must end them.
+// sweep forgets streams that nobody uses. Those that end by themselves stay: somebody must end them. When most of them stay,
+// it looks again only after as many more have come.
 func (g *registry) sweep() {
-	if len(g.known) < g.server.MaxStreams {
+	if len(g.known) < max(g.full, g.server.MaxStreams) {
 		return
 	}
 	for name, st := range g.known {
@@ -86,10 +95,8 @@ func (g *registry) sweep() {
 		if st.pins == 0 && l != nil && !l.mortal() {
 			delete(g.known, name)
 		}
-		if len(g.known) <= g.server.MaxStreams*3/4 {
-			return
-		}
 	}
+	g.full = 2 * len(g.known)
 }
 
 func (l *life) mortal() bool { return l.exists && !l.Hidden && (l.TTL != nil || l.Expires != 0) }

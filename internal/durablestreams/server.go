@@ -162,13 +162,11 @@ func (c *call) dispatch() error {
 	if name == reserved || strings.HasPrefix(name, reserved+"/") {
 		return c.control(strings.TrimPrefix(strings.TrimPrefix(name, reserved), "/"))
 	}
-	h := map[string]func() error{
-		http.MethodPut: c.put, http.MethodPost: c.post, http.MethodGet: c.get, http.MethodHead: c.head, http.MethodDelete: c.delete,
-	}[c.r.Method]
-	switch {
-	case c.r.Method == http.MethodOptions:
+	switch c.r.Method {
+	case http.MethodPut, http.MethodPost, http.MethodGet, http.MethodHead, http.MethodDelete:
+	case http.MethodOptions:
 		return c.options()
-	case h == nil:
+	default:
 		c.w.Header().Set("Allow", methods)
 		return refuse(http.StatusMethodNotAllowed, "unsupported", "a stream does not take "+c.r.Method)
 	}
@@ -178,7 +176,17 @@ func (c *call) dispatch() error {
 	if err := c.locate(name); err != nil {
 		return err
 	}
-	return h()
+	switch c.r.Method {
+	case http.MethodPut:
+		return c.put()
+	case http.MethodPost:
+		return c.post()
+	case http.MethodDelete:
+		return c.delete()
+	case http.MethodHead:
+		return c.head()
+	}
+	return c.get()
 }
 
 const methods = "GET, HEAD, POST, PUT, DELETE, OPTIONS"

@@ -2,7 +2,9 @@ package durablestreams
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 // follow sends what comes behind the offset as server-sent events: each data event is followed by a control event that tells
 // where the reader stands. After a while the reader is let go, and comes again from there.
 func (c *call) follow(st *stream, q question) error {
-	l, page, err := c.look(st, &q) // what cannot be read is refused before the answer begins
+	l, _, err := c.look(st, &q) // what cannot be read is refused before the answer begins
 	if err != nil {
 		return err
 	}
@@ -23,55 +25,97 @@ func (c *call) follow(st *stream, q question) error {
 	if !isText(l.Type) {
 		h.Set(hEncoding, "base64")
 	}
+	fl := &follower{Server: c.Server, stream: st, question: q, life: c.life()}
+	if out, ok := respond.Detach(c.w, c.r, "text/event-stream", c.Stall); ok {
+		c.streams.pin(st)
+		c.running.Go(func() {
+			defer c.streams.release(st)
+			if fl.run(c.ending, out) != nil {
+				out.Abort()
+			}
+		})
+		return nil
+	}
 	out := respond.Plain(c.w, c.Stall)
 	out.Begin(http.StatusOK, "text/event-stream", respond.Unknown)
-	life := time.NewTimer(c.SSELife)
+	return fl.run(c.r.Context(), out)
+}
+
+// follower is a reader of server-sent events. It holds nothing of its request.
+type follower struct {
+	*Server
+	stream *stream
+	life   time.Duration
+	question
+}
+
+// life is how long a reader is served before he must come again, and show his token again.
+func (c *call) life() time.Duration {
+	if c.who.Expires.IsZero() {
+		return c.SSELife
+	}
+	return min(c.SSELife, max(0, time.Until(c.who.Expires)))
+}
+
+// run sends events until the stream ends, the reader's time is over, or he leaves.
+func (fl *follower) run(ctx context.Context, out *respond.Body) error {
+	life := time.NewTimer(fl.life)
 	defer life.Stop()
-	for told := false; out.Err() == nil; {
-		news := c.waiters.join(st.name)
-		if l, page, err = c.look(st, &q); err != nil {
-			c.waiters.leave(st.name, news)
-			return finish(out) // deleted, or trimmed away under the reader: it comes again and is told so
+	for told := false; out.Err() == nil; told = true {
+		news := fl.waiters.join(fl.stream.name)
+		more, err := fl.step(out, told)
+		if err == nil && !more {
+			more = fl.pause(ctx, news, life.C)
 		}
-		any := anyBelongs(page.events, isJSON(l.Type))
-		if any || page.closed || !told {
-			c.writeSSE(out, l, q, page, any)
-			told = true
-		}
-		q.after, q.begin = page.next, false
-		done := page.closed
-		if !page.more && !done {
-			done = c.pause(news, life.C)
-			st.touch(nowMS())
-		}
-		c.waiters.leave(st.name, news)
-		if done {
-			break
+		fl.waiters.leave(fl.stream.name, news)
+		if err != nil || !more {
+			break // also when it was deleted, or trimmed away under the reader: he comes again and is told so
 		}
 	}
 	return finish(out)
 }
 
-// pause waits for news; true: it is time to go.
-func (c *call) pause(news *topic, over <-chan time.Time) bool {
-	select {
-	case <-news.news:
-		return false
-	case <-over:
-	case <-c.ending.Done():
-	case <-c.r.Context().Done():
+// errEnded tells that nothing more will come.
+var errEnded = errors.New("durablestreams: the stream is closed")
+
+// step sends what there is; more: there is more to send at once.
+func (fl *follower) step(out *respond.Body, told bool) (more bool, err error) {
+	l, page, err := fl.look(fl.stream, &fl.question)
+	if err != nil {
+		return false, err
 	}
-	return true
+	data := anyBelongs(page.events, isJSON(l.Type))
+	if data || page.closed || !told {
+		writeSSE(out, l.Type, fl.cursor, page, data)
+	}
+	fl.after, fl.begin = page.next, false
+	if page.closed {
+		return false, errEnded
+	}
+	return page.more, nil
 }
 
-func (c *call) writeSSE(out *respond.Body, l *life, q question, page chunk, data bool) {
+// pause waits for news; false: it is time to go.
+func (fl *follower) pause(ctx context.Context, news *topic, over <-chan time.Time) bool {
+	defer func() { fl.stream.touch(nowMS()) }()
+	select {
+	case <-news.news:
+		return true
+	case <-over:
+	case <-fl.ending.Done():
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func writeSSE(out *respond.Body, contentType, cursor string, page chunk, data bool) {
 	buf := buffers.get()
 	defer buffers.put(buf)
 	b := (*buf)[:0]
 	if data {
-		b = appendDataEvent(b, l.Type, page.events)
+		b = appendDataEvent(b, contentType, page.events)
 	}
-	b = appendControl(b, page, nextCursor(q.cursor, time.Now()))
+	b = appendControl(b, page, nextCursor(cursor, time.Now()))
 	out.Write(b)
 	out.Push()
 	*buf = b

@@ -51,6 +51,7 @@ type subscription struct {
 
 	// Guarded by subscriptions.mu.
 	config   subConfig
+	parts    []string             // of the pattern, nil: none
 	links    map[string]linkDoc   // streams that have a document
 	pending  map[string]store.Seq // streams with something beyond what is acked, and their newest seq
 	phase    phase
@@ -68,7 +69,7 @@ func (s *subscription) matches(path string) bool {
 	if path == s.config.WakeStream {
 		return false // it would wake itself for ever
 	}
-	return s.links[path].Explicit || s.config.Pattern != "" && glob(s.config.Pattern, path)
+	return s.links[path].Explicit || s.parts != nil && globParts(s.parts, strings.Split(path, "/"))
 }
 
 // acked returns up to where a stream was worked off.
@@ -79,12 +80,16 @@ func (s *subscription) acked(path string) store.Seq {
 	return s.config.Since
 }
 
-// note takes over that a stream has an event.
+// note takes over that a stream has an event; true: there was nothing to do on it before.
 func (s *subscription) note(path string, seq store.Seq) bool {
+	if at, ok := s.pending[path]; ok { // as most streams that are written all the time
+		s.pending[path] = max(at, seq)
+		return false
+	}
 	if seq <= s.acked(path) || !s.matches(path) {
 		return false
 	}
-	s.pending[path] = max(s.pending[path], seq)
+	s.pending[path] = seq
 	return true
 }
 
@@ -108,11 +113,7 @@ func (s *subscription) linkType(path string) string {
 	return "glob"
 }
 
-// glob matches a path against a pattern: "*" stands for one segment, "**" for any number of them.
-func glob(pattern, path string) bool {
-	return globParts(strings.Split(pattern, "/"), strings.Split(path, "/"))
-}
-
+// globParts matches a path against a pattern, segment by segment: "*" stands for one, "**" for any number of them.
 func globParts(pattern, path []string) bool {
 	for len(pattern) > 0 && pattern[0] != "**" {
 		if len(path) == 0 || pattern[0] != "*" && pattern[0] != path[0] {
@@ -163,9 +164,14 @@ func openSubscriptions(s *Server) (*subscriptions, error) {
 	subs := &subscriptions{server: s, known: make(map[string]*subscription), signal: make(chan struct{}, 1)}
 	subs.client = webhookClient(s.WebhookLoopback)
 	err := s.eachDocument(subStream, func(d *store.Doc) error {
+		var config subConfig
+		if err := json.Unmarshal(d.Data, &config); err != nil {
+			return err
+		}
 		sub := newSubscription(d.Key)
+		sub.configure(config)
 		subs.known[d.Key] = sub
-		return json.Unmarshal(d.Data, &sub.config)
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -196,6 +202,13 @@ func openSubscriptions(s *Server) (*subscriptions, error) {
 
 func newSubscription(id string) *subscription {
 	return &subscription{id: id, links: make(map[string]linkDoc), pending: make(map[string]store.Seq)}
+}
+
+// configure takes over the settings.
+func (s *subscription) configure(config subConfig) {
+	if s.config, s.parts = config, nil; config.Pattern != "" {
+		s.parts = strings.Split(config.Pattern, "/")
+	}
 }
 
 // eachDocument calls fn for every document of a stream.
