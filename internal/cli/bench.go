@@ -19,6 +19,7 @@ type benchCmd struct {
 	Start   benchStart   `cmd:"" help:"Time from process start to serving."`
 	Stopped benchStopped `cmd:"" help:"Subscribers that stop reading."`
 	Growth  benchGrowth  `cmd:"" help:"Appends to a small and to a large file."`
+	HTTP    benchHTTP    `cmd:"" name:"http" help:"Durable Streams: appends, a read of everything, server-sent events."`
 }
 
 // The scenarios as commands.
@@ -33,6 +34,7 @@ type (
 	benchStart   struct{ bench.Start }
 	benchStopped struct{ bench.Stopped }
 	benchGrowth  struct{ bench.Growth }
+	benchHTTP    struct{ bench.HTTP }
 )
 
 func (c *benchCmd) measure(ctx context.Context, sys *system, s bench.Scenario) error {
@@ -80,4 +82,8 @@ func (s *benchStopped) Run(ctx context.Context, sys *system, c *commands) error 
 
 func (s *benchGrowth) Run(ctx context.Context, sys *system, c *commands) error {
 	return c.Bench.measure(ctx, sys, &s.Growth)
+}
+
+func (s *benchHTTP) Run(ctx context.Context, sys *system, c *commands) error {
+	return c.Bench.measure(ctx, sys, &s.HTTP)
 }

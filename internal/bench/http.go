@@ -1,0 +1,347 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// HTTP measures Durable Streams over plain HTTP: appends of one message each, a read of a whole stream, and readers of
+// server-sent events.
+type HTTP struct {
+	Writers  int           `default:"128" help:"Keep-alive connections that append."`
+	Streams  int           `default:"128" help:"Streams of the second measurement; the first one has one."`
+	Messages int           `default:"1000000" help:"Messages of the stream that is read as a whole."`
+	Readers  int           `default:"1000" help:"Readers of server-sent events."`
+	Rate     int           `default:"100" help:"Appends a second that they follow."`
+	Duration time.Duration `default:"10s" help:"How long to measure appends and readers."`
+}
+
+// Run implements Scenario.
+func (a *HTTP) Run(ctx context.Context, b *Bench) error {
+	one, err := a.appends(ctx, b, 1)
+	if err != nil {
+		return err
+	}
+	many, err := a.appends(ctx, b, a.Streams)
+	if err != nil {
+		return err
+	}
+	if err := b.report(ctx, "http: many streams against one", Figure{"ratio", many / one, ""}); err != nil {
+		return err
+	}
+	if err := a.catchUp(ctx, b); err != nil {
+		return err
+	}
+	return a.follow(ctx, b)
+}
+
+// appends measures acknowledged appends a second.
+func (a *HTTP) appends(ctx context.Context, b *Bench, streams int) (float64, error) {
+	if err := b.start(ctx); err != nil {
+		return 0, err
+	}
+	for i := range streams {
+		if err := b.create(ctx, durableName(i)); err != nil {
+			return 0, err
+		}
+	}
+	p := posters{stop: make(chan struct{})}
+	for i := range a.Writers {
+		if err := p.add(ctx, b, durableName(i%streams), payload(b.Payload)); err != nil {
+			return 0, err
+		}
+	}
+	if err := sleep(ctx, a.Duration/5); err != nil {
+		return 0, err
+	}
+	p.record.Store(true)
+	n, begin, cpu := p.done.Load(), time.Now(), b.cpu()
+	err := b.wait(ctx, a.Duration)
+	n, spent := p.done.Load()-n, time.Since(begin)
+	err = errors.Join(err, p.end())
+	if err != nil {
+		return 0, err
+	}
+	rate := float64(n) / spent.Seconds()
+	fs := append([]Figure{{"appends", rate, "/s"}}, latencies("", &p.hist)...)
+	name := fmt.Sprintf("http: %d keep-alive connections append to %d streams", a.Writers, streams)
+	return rate, b.report(ctx, name, append(fs, cpu.since("append", n)...)...)
+}
+
+func durableName(i int) string { return "/v1/stream/bench/" + strconv.Itoa(i) }
+
+// create makes a JSON stream.
+func (b *Bench) create(ctx context.Context, path string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, b.url()+path, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	res.Body.Close()
+	if res.StatusCode >= 300 {
+		return fmt.Errorf("bench: PUT %s: %s", path, res.Status)
+	}
+	return nil
+}
+
+// posters are connections that append one message after the other. They write requests as bytes made before, for the
+// processors are shared with the server.
+type posters struct {
+	stop   chan struct{}
+	group  sync.WaitGroup
+	record atomic.Bool
+	done   atomic.Int64
+
+	mu   sync.Mutex
+	hist histogram
+	err  error
+}
+
+// dial connects to the server.
+func (b *Bench) dial(ctx context.Context) (net.Conn, error) {
+	u, err := url.Parse(b.url())
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", u.Host)
+}
+
+func (p *posters) add(ctx context.Context, b *Bench, path string, body []byte) error {
+	conn, err := b.dial(ctx)
+	if err != nil {
+		return err
+	}
+	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		path, len(body), body)
+	p.group.Go(func() {
+		defer conn.Close()
+		h, err := p.run(conn, request)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.hist.merge(h)
+		p.err = errors.Join(p.err, err)
+	})
+	return nil
+}
+
+func (p *posters) run(conn net.Conn, request []byte) (*histogram, error) {
+	h := &histogram{}
+	in := bufio.NewReader(conn)
+	for {
+		select {
+		case <-p.stop:
+			return h, nil
+		default:
+		}
+		begin := time.Now()
+		if _, err := conn.Write(request); err != nil {
+			return h, err
+		}
+		if err := readHead(in); err != nil {
+			return h, err
+		}
+		p.done.Add(1)
+		if p.record.Load() {
+			h.add(time.Since(begin))
+		}
+	}
+}
+
+// readHead reads the head of an answer that has no body.
+func readHead(in *bufio.Reader) error {
+	line, err := in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(line, []byte("HTTP/1.1 2")) {
+		return fmt.Errorf("bench: the server answered %s", line)
+	}
+	for len(line) > 2 {
+		if line, err = in.ReadSlice('\n'); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *posters) end() error {
+	close(p.stop)
+	p.group.Wait()
+	return p.err
+}
+
+// catchUp measures a read of everything that a stream has.
+func (a *HTTP) catchUp(ctx context.Context, b *Bench) error {
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	if err := b.fill(ctx, a.Messages, streams(1)); err != nil {
+		return err
+	}
+	begin, cpu := time.Now(), b.cpu()
+	res, err := http.Get(b.url() + "/v1/stream/" + string(streamName(0)))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	n, err := io.Copy(io.Discard, res.Body)
+	if err != nil {
+		return err
+	}
+	spent := time.Since(begin)
+	if want := int64(a.Messages)*int64(len(payload(b.Payload))+1) + 1; n != want {
+		return fmt.Errorf("bench: %d bytes came, %d messages have %d", n, a.Messages, want)
+	}
+	fs := []Figure{{"messages", float64(a.Messages) / spent.Seconds(), "/s"}, {"bytes", float64(n) / 1e6 / spent.Seconds(), "MB/s"}}
+	return b.report(ctx, fmt.Sprintf("http: one GET of %d messages", a.Messages), append(fs, cpu.since("message", int64(a.Messages))...)...)
+}
+
+// follow measures how long a message takes to the readers of a stream, and what they cost in memory.
+func (a *HTTP) follow(ctx context.Context, b *Bench) error {
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	if err := b.create(ctx, durableName(0)); err != nil {
+		return err
+	}
+	before := b.rss()
+	rs := make([]*sseReader, a.Readers)
+	for i := range rs {
+		conn, err := b.dial(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		rs[i] = &sseReader{conn: conn, live: make(chan struct{}), done: make(chan struct{})}
+		go rs[i].run(durableName(0))
+	}
+	for _, r := range rs {
+		select {
+		case <-r.live:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := sleep(ctx, time.Second); err != nil {
+		return err
+	}
+	idle := b.rss()
+	sent, err := a.feed(ctx, b)
+	if err != nil {
+		return err
+	}
+	busy := b.rss()
+	hist, got := histogram{}, int64(0)
+	for _, r := range rs {
+		r.conn.Close()
+		<-r.done
+		hist.merge(&r.hist)
+		got += r.got
+	}
+	if want := int64(sent) * int64(a.Readers); got != want {
+		return fmt.Errorf("bench: %d of %d messages arrived", got, want)
+	}
+	each := func(rss int64) float64 { return float64(rss-before) / 1000 / float64(a.Readers) }
+	fs := append([]Figure{{"arrivals", float64(got) / a.Duration.Seconds(), "/s"}}, latencies("append to arrival ", &hist)...)
+	fs = append(fs, Figure{"memory of a silent reader", each(idle), "KB"}, Figure{"memory of a busy reader", each(busy), "KB"})
+	return b.report(ctx, fmt.Sprintf("http: %d readers of server-sent events, %d appends/s", a.Readers, a.Rate), fs...)
+}
+
+func (b *Bench) rss() int64 {
+	if b.server == nil {
+		return 0
+	}
+	return int64(b.server.RSS())
+}
+
+// feed appends messages that say when they were sent, at the wanted rate.
+func (a *HTTP) feed(ctx context.Context, b *Bench) (sent int, err error) {
+	conn, err := b.dial(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	tick := time.NewTicker(time.Second / time.Duration(a.Rate))
+	defer tick.Stop()
+	pad := strings.Repeat("x", max(0, b.Payload-32))
+	for end := time.Now().Add(a.Duration); time.Now().Before(end); sent++ {
+		body := fmt.Sprintf(`{"at":%d,"pad":"%s"}`, time.Now().UnixNano(), pad)
+		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+			durableName(0), len(body), body)
+		if err != nil {
+			return sent, err
+		}
+		if err := readHead(in); err != nil {
+			return sent, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return sent, ctx.Err()
+		}
+	}
+	return sent, sleep(ctx, time.Second) // the last ones arrive
+}
+
+// sseReader reads server-sent events as bytes.
+type sseReader struct {
+	conn net.Conn
+	live chan struct{} // closed when the server has told where the reader stands
+	done chan struct{}
+	hist histogram
+	got  int64
+}
+
+func (r *sseReader) run(path string) {
+	defer close(r.done)
+	if _, err := fmt.Fprintf(r.conn, "GET %s?offset=now&live=sse HTTP/1.1\r\nHost: bench\r\n\r\n", path); err != nil {
+		return
+	}
+	in := bufio.NewReaderSize(r.conn, 64<<10)
+	live := false
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return
+		}
+		if !live && bytes.HasPrefix(line, []byte("event: control")) {
+			live = true
+			close(r.live)
+		}
+		r.take(line, time.Now())
+	}
+}
+
+// take counts the messages of a data line by the times that they carry.
+func (r *sseReader) take(line []byte, now time.Time) {
+	for {
+		_, rest, ok := bytes.Cut(line, []byte(`{"at":`))
+		if !ok {
+			return
+		}
+		digits, rest, _ := bytes.Cut(rest, []byte{','})
+		if ns, err := strconv.ParseInt(string(digits), 10, 64); err == nil {
+			r.got++
+			r.hist.add(now.Sub(time.Unix(0, ns)))
+		}
+		line = rest
+	}
+}
