@@ -156,6 +156,7 @@ func TestControlRate(t *testing.T) {
 				time.Sleep(time.Second / controlRate)
 				c.write(clientFrame(bitFin|opPing, []byte("x")))
 			}
+			time.Sleep(time.Second) // the last one is answered before the close
 			c.write(clientFrame(bitFin|opClose, nil))
 		}()
 		pongs := 0
