@@ -210,6 +210,7 @@ func TestHoarders(t *testing.T) {
 		c, s := b.greeted()
 		go c.write(padded(1<<20, 0))
 		between(t, took(func() { c.expect("pong") }), 0, 7*time.Second)
+		synctest.Wait()
 		if n := b.srv.Stats().Closes[4003]; s.count() != 2 || n < 1 || n > 3 { // one gave enough; the sweeper may have seen all
 			t.Errorf("%d messages, closed: %v", s.count(), b.srv.Stats().Closes)
 		}
