@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -121,10 +122,7 @@ func (w *world) follow(t *testing.T, topic *topic, cursor store.Seq, limit int) 
 		if err := w.reader.fetch(&b, topic, cursor, limit); err != nil {
 			t.Fatal(err)
 		}
-		text := ""
-		for _, p := range b.pieces {
-			text += string(p)
-		}
+		text := string(bytes.Join(b.pieces, nil))
 		want := ""
 		for seq := cursor + 1; seq <= b.through && seq <= store.Seq(len(w.events)); seq++ {
 			if want != "" {
