@@ -107,6 +107,7 @@ class TidemarkClient implements Client {
         if (!twin) this.emit("events", { stream: r.stream, events, replayed: this.hub.line.phase !== "live" });
       },
       dropped: (r, reread) => at(r.stream)?.dropped(r, reread),
+      whole: (r) => at(r.stream)?.whole(r),
       verdict: () => this.soon("status"),
       rejected: () => {
         this.list = undefined;

@@ -82,6 +82,7 @@ export class Hub implements TabsListener {
   /** The confirmed state in memory is ahead of a storage that failed. */
   private ahead = false;
   private term = 0;
+  private asleep = false;
   private unstored = UNSTORED;
   private recovering: ReturnType<typeof setTimeout> | undefined;
   private asked = false;
@@ -100,6 +101,7 @@ export class Hub implements TabsListener {
       pending: (s, e) => audience.pending(s, e),
       events: (r, e) => audience.events(r, e),
       dropped: (r, reread) => audience.dropped(r, reread),
+      whole: (r) => audience.whole(r),
       rejected: () => audience.rejected(),
       verdict: (id, seq, error) => this.verdict(id, seq, error),
     });
@@ -135,6 +137,14 @@ export class Hub implements TabsListener {
     if (n) return;
     this.then(() => this.need(id));
     this.announce();
+  }
+
+  /** Resolves when what the storage has of a replica is in memory: only from then on its events are heard. */
+  loaded(id: string): Promise<void> {
+    return new Promise((resolve) => this.then(async () => {
+      await this.need(id);
+      resolve();
+    }));
   }
 
   release(id: string): void {
@@ -201,6 +211,7 @@ export class Hub implements TabsListener {
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
+    this.term++; // a lead that is being taken comes too late
     this.follow(false);
     clearTimeout(this.recovering);
     this.loop.stop();
@@ -221,7 +232,7 @@ export class Hub implements TabsListener {
     } catch (e) {
       this.lost(e);
     }
-    if (!this.closed) this.tabs.start(() => this.announce());
+    if (!this.closed && !this.asleep) this.tabs.start(() => this.announce());
   }
 
   /** Runs after everything that was asked for before. */
@@ -237,6 +248,7 @@ export class Hub implements TabsListener {
   }
 
   private async takeOver(term: number) {
+    if (term !== this.term) return;
     try {
       this.meta = await this.store.lead(this.meta);
       this.saver.fence = this.meta.epoch;
@@ -258,6 +270,7 @@ export class Hub implements TabsListener {
   /** Steps down: somebody else leads, or the page is put to sleep. What is in memory may be ahead of the disk. */
   private demote() {
     this.term++;
+    this.asleep = true;
     this.leads = false;
     this.rev = -1;
     this.loop.stop();
@@ -314,7 +327,7 @@ export class Hub implements TabsListener {
         this.line = n;
         return this.audience.status();
       case "effect":
-        if (!this.leads) this.effect(n.e);
+        if (!this.leads) this.then(() => this.effect(n.e));
         return;
       case "connect":
         this.switch(n.on);
@@ -360,11 +373,11 @@ export class Hub implements TabsListener {
       there.delete(row.id);
       this.state.add(entryOf(row));
     }
-    this.listRejected(rejected);
     for (const id of there) {
       const seq = this.state.gone(id)?.seq ?? 0;
-      this.verdict(id, seq, this.state.rejected.get(id)?.error);
+      this.verdict(id, seq, rejected.find((row) => row.id === id)?.error);
     }
+    this.listRejected(rejected);
     for (const row of replicas) {
       const r = this.state.replica(row.r);
       if (!r.loaded) r.cur = row.cur;
@@ -388,6 +401,7 @@ export class Hub implements TabsListener {
     }
     for (const r of this.state.replicas.values()) {
       r.cur = undefined;
+      r.whole = false;
       if (r.kind === "events" && r.loaded) this.audience.dropped(r, false);
     }
     await this.store.commit([...this.state.rejected.values()].map((put) => ({ t: "rejected" as const, put })));
@@ -590,9 +604,13 @@ export class Hub implements TabsListener {
     this.demote();
   };
   private readonly wake = () => {
-    if (this.closed) return;
+    if (this.closed || !this.asleep) return;
+    this.asleep = false;
+    const { term } = this;
     this.then(() => this.sync());
-    this.then(() => this.tabs.start(() => this.announce()));
+    this.then(() => {
+      if (term === this.term) this.tabs.start(() => this.announce()); // else it sleeps again
+    });
   };
   private readonly resume = (e: Event) => {
     if (e.type !== "pageshow" || (e as PageTransitionEvent).persisted) this.wake();

@@ -341,7 +341,8 @@ export class Session {
       s.at = cur;
       this.complete(s);
     }
-    s.live = s.r.whole = true;
+    s.live = true;
+    this.state.complete(s.r);
     this.move(s, cur);
     this.out.push({ do: "live", stream: s.r.stream, events: s.events });
     s.events = 0;

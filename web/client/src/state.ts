@@ -54,6 +54,7 @@ export type Change =
   | { c: "events"; r: string; ev: TidemarkEvent[]; cur: Cursor }
   | { c: "moved"; r: string; cur: Cursor }
   | { c: "dropped"; r: string; hide: boolean }
+  | { c: "whole"; r: string }
   /** Too large to tell: read it from the storage. */
   | { c: "load"; r: string }
   | { c: "added"; rows: Rows["outbox"][] }
@@ -71,6 +72,8 @@ export interface Listener {
   events(r: Replica, events: TidemarkEvent[]): void;
   /** Its events are void; `reread`: only those in memory, the storage has what counts. */
   dropped(r: Replica, reread: boolean): void;
+  /** After a drop: all has come again. */
+  whole(r: Replica): void;
   verdict(id: string, seq: number | undefined, error?: WireError): void;
   rejected(): void;
 }
@@ -112,7 +115,7 @@ export class State {
   load(r: Replica, cur: Cursor | undefined, docs: Docs): void {
     r.cur = r.seen = cur;
     r.docs = docs;
-    r.loaded = true;
+    r.loaded = r.whole = true;
     this.on.docs(r.stream);
   }
 
@@ -159,6 +162,14 @@ export class State {
     this.cursor(r);
     this.changes.push({ c: "dropped", r: r.id, hide });
     this.on.dropped(r, false);
+  }
+
+  /** Everything has come, again if it was dropped. */
+  complete(r: Replica): void {
+    if (r.whole) return;
+    r.whole = true;
+    this.changes.push({ c: "whole", r: r.id });
+    this.on.whole(r);
   }
 
   /** A snapshot is complete. */
@@ -257,6 +268,7 @@ export class State {
     if (!r) return;
     if (change.c === "events") this.events(r, change.ev, change.cur);
     else if (change.c === "moved") this.moved(r, change.cur);
+    else if (change.c === "whole") this.complete(r);
     else this.drop(r, change.hide);
   }
 

@@ -161,7 +161,7 @@ export class Stream<T = Json> {
     };
     this.readers.add(reader);
     try {
-      await this.hub.ready;
+      await this.hub.loaded("events:" + this.name);
       let last = since;
       frames.unshift(...(await this.hub.history(this.name)));
       for (;;) {
@@ -246,9 +246,12 @@ export class Stream<T = Json> {
     if (!reread) for (const read of this.readers) read(new HistoryLost("reset"));
   }
   /** @internal */
+  whole(r: Replica): void {
+    if (r.kind === "events") for (const fold of this.folds.keys()) fold.whole();
+  }
+  /** @internal */
   effect(e: Effect): void {
-    if (e.do === "live") for (const fold of this.folds.keys()) fold.whole();
-    else if (e.do === "signal") this.signals.call({ session: e.session, by: e.by, data: e.data });
+    if (e.do === "signal") this.signals.call({ session: e.session, by: e.by, data: e.data });
     else if (e.do === "presence") {
       this.members = [...(this.hub.membersOf(this.name)?.values() ?? [])];
       this.mark(this.here);
@@ -277,7 +280,7 @@ export class Stream<T = Json> {
     return (this.overlay ??= new DocsView(this.hub.state, this.replica("docs")));
   }
   private async reread(fold: Fold<unknown>) {
-    await this.hub.ready;
+    await this.hub.loaded("events:" + this.name);
     await fold.read(() => this.hub.history(this.name));
   }
   /** The log that the seqs which this device knows belong to. */

@@ -80,6 +80,7 @@ export class Fold<S> {
     if (run !== this.run) return;
     for (const frame of this.waiting) this.take(frame);
     this.waiting = undefined;
+    this.held = undefined;
     this.update();
   }
 

@@ -11,7 +11,8 @@ export function fakeLocks(): LockManager {
       };
       const give = () => {
         const i = queue.indexOf(turn);
-        if (i > 0) queue.splice(i, 1);
+        queue.splice(i, 1);
+        if (i === 0 && queue[0]) setTimeout(queue[0]); // its turn was on the way
         reject(new DOMException("aborted", "AbortError"));
       };
       queue.push(turn);

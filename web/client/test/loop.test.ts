@@ -3,7 +3,7 @@ import { Loop, type Env, type Socket } from "../src/loop.ts";
 import { Session } from "../src/session.ts";
 import { State } from "../src/state.ts";
 
-const silent = { docs() {}, pending() {}, events() {}, dropped() {}, verdict() {}, rejected() {} };
+const silent = { docs() {}, pending() {}, events() {}, dropped() {}, whole() {}, verdict() {}, rejected() {} };
 
 /** A loop whose server the test plays. */
 function world(env: Partial<Env> = {}) {
