@@ -186,7 +186,7 @@ func (b *Bench) clients(ctx context.Context, n int) (cs []*client.Client, closeA
 // report prints a result. With a server of its own it adds what the server holds.
 func (b *Bench) report(ctx context.Context, name string, fs ...Figure) error {
 	if b.server != nil {
-		fs = append(fs, Figure{"server RSS", float64(b.server.RSS()) / 1e6, "MB"})
+		fs = append(fs, Figure{"server RSS, mapped file aside", float64(b.server.RSS()) / 1e6, "MB"})
 		if st, err := b.server.Stats(ctx); err == nil {
 			fs = append(fs,
 				Figure{"checkpoint lag", float64(st.LagEvents), "events"},

@@ -134,14 +134,15 @@ func (s *Server) Stop() error {
 	return nil
 }
 
-// RSS returns the memory of the process in bytes; 0 where the platform does not tell.
+// RSS returns the resident memory that is the process's own, in bytes: without the pages of the mapped data file, which the
+// kernel gives to whoever needs them. 0 where the platform does not tell.
 func (s *Server) RSS() int64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(status)) {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "VmRSS:" {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "RssAnon:" {
 			kb, _ := strconv.ParseInt(f[1], 10, 64)
 			return kb << 10
 		}
