@@ -7,6 +7,9 @@ import { pause, rng, until, World, type Tab } from "./world.ts";
 
 declare const t: Harness;
 
+/** Well below what a time limit anywhere would take: on a quiet machine the lead moves in a quarter of a second. */
+const SOON = 8_000;
+
 let w: World;
 let file = 0;
 let profiles: BrowserContext[] = [];
@@ -119,7 +122,7 @@ test("two tabs of one profile: the leading one is closed in the middle of a push
     const closing = Date.now();
     await leader.page.close();
     await other.leads();
-    expect(Date.now() - closing, "the lead moved").toBeLessThan(1500);
+    expect(Date.now() - closing, "the lead moved").toBeLessThan(SOON);
     leader = other;
   }
   await w.agree([leader], ids);
@@ -138,7 +141,7 @@ test("a frozen tab gives the lead away, and follows when it wakes up", async () 
   const frozen = Date.now();
   await cdp.send("Page.setWebLifecycleState", { state: "frozen" });
   await b.leads();
-  expect(Date.now() - frozen, "the lead moved").toBeLessThan(1500);
+  expect(Date.now() - frozen, "the lead moved").toBeLessThan(SOON);
   ids.push(await b.put("y", 2));
   await b.calm();
   expect((await a.state()).said).toHaveLength(1);
