@@ -249,6 +249,7 @@ export class Hub implements TabsListener {
 
   private async takeOver(term: number) {
     if (term !== this.term) return;
+    await this.saver.idle(); // what an earlier lead still writes is written under its own fence
     try {
       this.meta = await this.store.lead(this.meta);
       this.saver.fence = this.meta.epoch;

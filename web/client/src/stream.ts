@@ -233,7 +233,7 @@ export class Stream<T = Json> {
   /** @internal */
   came(r: Replica, events: TidemarkEvent[]): void {
     if (r.kind !== "events") return;
-    for (const fold of this.folds.keys()) fold.events(events);
+    for (const fold of this.folds.keys()) if (fold.events(events)) void this.reread(fold);
     for (const read of this.readers) read(events);
   }
   /** @internal */

@@ -37,6 +37,7 @@ export class Fold<S> {
   /** The confirmed state to show until the new one is whole, after the events were dropped, and how far it went. */
   private held: { state: S; seen: Cursor | undefined } | undefined;
   private run = 0;
+  private asked = 0;
   private readonly state: State;
   private readonly r: Replica;
   private readonly initial: S;
@@ -80,14 +81,19 @@ export class Fold<S> {
     if (run !== this.run) return;
     for (const frame of this.waiting) this.take(frame);
     this.waiting = undefined;
-    this.held = undefined;
+    if (this.r.whole) this.held = undefined;
     this.update();
   }
 
-  events(events: TidemarkEvent[]): void {
+  /** True: these do not follow what was folded, so it must be read again. */
+  events(events: TidemarkEvent[]): boolean {
+    const [first] = events;
+    const gap = !this.waiting && first!.prev > this.seq && first!.seq !== this.asked;
+    if (gap) this.asked = first!.seq; // once: after a trim the first event has a predecessor that is gone
     if (this.waiting) this.waiting.push(events);
     else this.take(events);
     this.update();
+    return gap;
   }
 
   /** The server's history changed: from the start again. */
