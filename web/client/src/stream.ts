@@ -240,8 +240,8 @@ export class Stream<T = Json> {
   dropped(r: Replica, reread: boolean): void {
     if (r.kind !== "events") return;
     for (const fold of this.folds.keys()) {
-      fold.dropped(!reread);
       if (reread) void this.reread(fold);
+      else fold.dropped();
     }
     if (!reread) for (const read of this.readers) read(new HistoryLost("reset"));
   }

@@ -26,11 +26,16 @@ const SLICE = 8; // ms of folding in one task
 
 const provisional = (e: Entry): ViewEvent => ({ id: e.id, type: e.type ?? e.op!, key: e.key, op: e.op, data: e.data, at: e.at, pending: e.seq === undefined, ...(e.seq !== undefined && { seq: e.seq }) });
 
+/** A state, and the last event in it. */
+interface Folded<S> {
+  state: S;
+  seq: number;
+}
+
 /** A fold of a stream's events, with the pending mutations replayed on top. */
 export class Fold<S> {
-  private confirmed: S;
-  /** The last event in `confirmed`, and those that came while older ones were being read. */
-  private seq = 0;
+  private confirmed: Folded<S>;
+  /** What came while older events were being read. */
   private waiting: TidemarkEvent[][] | undefined;
   private shown: S;
   private stale = true;
@@ -49,12 +54,13 @@ export class Fold<S> {
     this.r = r;
     this.reduce = reduce;
     this.changed = changed;
-    this.initial = this.confirmed = this.shown = initial;
+    this.initial = this.shown = initial;
+    this.confirmed = { state: initial, seq: 0 };
   }
 
   get(): S {
     if (this.stale) {
-      const { state, seen } = this.held ?? { state: this.confirmed, seen: this.r.seen };
+      const { state, seen } = this.held ?? { state: this.confirmed.state, seen: this.r.seen };
       let s = state;
       for (const e of this.state.outbox.stream(this.r.stream)) if (!covers(seen, e)) s = this.reduce(s, provisional(e));
       this.shown = s;
@@ -63,23 +69,23 @@ export class Fold<S> {
     return this.shown;
   }
 
-  /** Folds what the storage has, a bit per task, then goes on with what came meanwhile. */
+  /** Folds what the storage has, a bit per task, then goes on with what came meanwhile. Until then the old state is shown. */
   async read(history: () => Promise<TidemarkEvent[][]>): Promise<void> {
     const run = ++this.run;
-    this.confirmed = this.initial;
-    this.seq = 0;
-    this.waiting = [];
+    const waiting: TidemarkEvent[][] = (this.waiting = []);
     const frames = await history();
+    let folded: Folded<S> = { state: this.initial, seq: 0 };
     let until = performance.now() + SLICE;
     for (const frame of frames) {
       if (run !== this.run) return;
-      this.take(frame);
+      folded = this.fold(folded, frame);
       if (performance.now() < until) continue;
       await new Promise((resolve) => setTimeout(resolve));
       until = performance.now() + SLICE;
     }
     if (run !== this.run) return;
-    for (const frame of this.waiting) this.take(frame);
+    for (const frame of waiting) folded = this.fold(folded, frame);
+    this.confirmed = folded;
     this.waiting = undefined;
     if (this.r.whole) this.held = undefined;
     this.update();
@@ -88,20 +94,19 @@ export class Fold<S> {
   /** True: these do not follow what was folded, so it must be read again. */
   events(events: TidemarkEvent[]): boolean {
     const [first] = events;
-    const gap = !this.waiting && first!.prev > this.seq && first!.seq !== this.asked;
+    const gap = !this.waiting && first!.prev > this.confirmed.seq && first!.seq !== this.asked;
     if (gap) this.asked = first!.seq; // once: after a trim the first event has a predecessor that is gone
     if (this.waiting) this.waiting.push(events);
-    else this.take(events);
+    else this.confirmed = this.fold(this.confirmed, events);
     this.update();
     return gap;
   }
 
   /** The server's history changed: from the start again. */
-  dropped(hold: boolean): void {
-    if (hold) this.held = this.r.seen ? (this.held ?? { state: this.confirmed, seen: this.r.seen }) : undefined; // no cursor: it must be hidden
+  dropped(): void {
+    this.held = this.r.seen ? (this.held ?? { state: this.confirmed.state, seen: this.r.seen }) : undefined; // no cursor: it must be hidden
     this.run++;
-    this.confirmed = this.initial;
-    this.seq = 0;
+    this.confirmed = { state: this.initial, seq: 0 };
     this.waiting = undefined;
     this.update();
   }
@@ -118,12 +123,13 @@ export class Fold<S> {
     this.changed();
   }
 
-  private take(events: TidemarkEvent[]) {
+  private fold({ state, seq }: Folded<S>, events: TidemarkEvent[]): Folded<S> {
     for (const e of events) {
-      if (e.seq <= this.seq) continue;
-      this.seq = e.seq;
-      if (!e.erased) this.confirmed = this.reduce(this.confirmed, { id: e.id, type: e.type, key: e.key, op: e.op, data: e.data, at: e.at, by: e.by, seq: e.seq, pending: false });
+      if (e.seq <= seq) continue;
+      seq = e.seq;
+      if (!e.erased) state = this.reduce(state, { id: e.id, type: e.type, key: e.key, op: e.op, data: e.data, at: e.at, by: e.by, seq, pending: false });
     }
+    return { state, seq };
   }
   private update() {
     this.stale = true;
