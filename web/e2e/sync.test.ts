@@ -186,6 +186,8 @@ test("the user clears the site's data while the page is open", async () => {
   await cdp.send("Storage.clearDataForOrigin", { origin: new URL(tab.page.url()).origin, storageTypes: "indexeddb" });
   ids.push(await tab.put("after", 3));
   await until(async () => (await tab.state()).status.storage !== "lost" && tab.saved.size === 3, () => tab.state());
+  const kept = () => tab.page.evaluate(async () => (await t.tidemark.indexedDB("app").read([{ t: "outbox" }]))[0].length);
+  await until(async () => (await kept()) === 2, kept);
   await tab.page.close(); // what was written before the clearing is on disk again, too
   await w.serve("data" + file);
   const again = await w.tab(p);
