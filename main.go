@@ -81,7 +81,8 @@ func edges(c cli.Config, db *store.Store) (*cli.Server, error) {
 		return nil, err
 	}
 	api, err := httpapi.New(httpapi.Options{
-		Log: db, Live: engine, Authenticate: who, Limits: wire.Limits(c.Limits), Ready: db.Writable, Note: db.RetentionPaused, Origins: c.Origins,
+		Log: db, Live: engine, Authenticate: who, Limits: wire.Limits(c.Limits), Ready: db.Writable,
+		Rate: httpapi.Rate{PerSecond: c.HTTPRate, Burst: c.HTTPBurst}, Note: db.RetentionPaused, Origins: c.Origins,
 		Version: cli.Version, Logger: c.Logger,
 		Mount: map[string]http.Handler{"/v1/ws": ws, durablestreams.Path: streams, "/demo/": demoHandler()},
 	})

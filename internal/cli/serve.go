@@ -40,6 +40,8 @@ type Config struct {
 	Compress  bool
 	MinApp    map[string]string
 	LongPoll  time.Duration // how long a long-poll of Durable Streams waits
+	HTTPRate  float64       // mutations and signals a second that one caller may send over HTTP; 0: any number
+	HTTPBurst int           // how many at once
 
 	WebhookLoopback bool // webhooks of Durable Streams may go to this machine
 
@@ -95,6 +97,11 @@ type serveCmd struct {
 		Doc       byteSize `default:"1MiB" help:"Largest document."`
 		Presence  int      `default:"1000" help:"Most members of a stream's presence."`
 	} `embed:"" prefix:"limit-"`
+
+	HTTP struct {
+		Rate  float64 `help:"Mutations and signals a second that one caller may send over HTTP; more get 429. 0: any number."`
+		Burst int     `help:"How many of them at once. 0: one second's worth."`
+	} `embed:"" prefix:"http-"`
 
 	Durable struct {
 		LongPoll        time.Duration `default:"20s" help:"How long a long-poll of Durable Streams waits for data."`
@@ -179,6 +186,8 @@ func (c *serveCmd) config(sys *system, onFail func(error)) Config {
 		Compress:        c.Compress,
 		MinApp:          c.MinApp,
 		LongPoll:        c.Durable.LongPoll,
+		HTTPRate:        c.HTTP.Rate,
+		HTTPBurst:       c.HTTP.Burst,
 		WebhookLoopback: c.Durable.WebhookLoopback,
 		Logger:          slog.New(h),
 		OnFail:          onFail,
