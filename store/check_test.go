@@ -551,7 +551,7 @@ func TestCheckPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A page that nobody refers to any more: behind the last one, the high-water mark says that it is in use.
-	older, newer, err := readMetas(f)
+	older, newer, err := readMetas(f, os.Getpagesize())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -572,9 +572,8 @@ func TestCheckPages(t *testing.T) {
 
 // bumpHighWater makes a meta page say that one more page is in use, with a right checksum.
 func bumpHighWater(page []byte) {
-	const highWater = 40 // offset of the field within the meta
 	m := page[metaAt : metaAt+metaLen]
-	binary.NativeEndian.PutUint64(m[highWater:], binary.NativeEndian.Uint64(m[highWater:])+1)
+	binary.NativeEndian.PutUint64(m[metaHigh:], binary.NativeEndian.Uint64(m[metaHigh:])+1)
 	h := fnv.New64a()
 	h.Write(m[:metaSum])
 	binary.NativeEndian.PutUint64(m[metaSum:], h.Sum64())

@@ -82,10 +82,10 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// openOwned is the OpenFile hook of a store that owns its file: it locks the very descriptor that bbolt will use, then
-// writes both meta pages again as they were read. After a failed fsync the page cache may hold a meta page that the disk
-// does not: whatever this process is about to believe must be durable first (docs/storage.md, "Recovery").
-func openOwned(path string, flag int, mode os.FileMode) (*os.File, error) {
+// openOwned is the OpenFile hook of a store that owns its file: it locks the very descriptor that bbolt will use, then brings
+// the file to its last whole commit and makes that durable: whatever this process is about to believe must be on the disk first
+// (docs/storage.md, "Recovery").
+func openOwned(path string, flag int, mode os.FileMode, recover func(*os.File) error) (*os.File, error) {
 	f, err := os.OpenFile(path, flag&^os.O_CREATE|syscall.O_NOFOLLOW, mode)
 	if err != nil {
 		if errors.Is(err, syscall.ELOOP) {
@@ -96,8 +96,8 @@ func openOwned(path string, flag int, mode os.FileMode) (*os.File, error) {
 	if err := lockFile(f, path); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if err := rewriteMetas(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("store: recovery of the meta pages: %w", err), f.Close())
+	if err := recover(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("store: recovery of the last commit: %w", err), f.Close())
 	}
 	return f, syncDir(path)
 }
@@ -125,7 +125,7 @@ func holder(path string) string {
 // Recover makes what a file holds durable, as every Open does first, and closes it again: for a look at a file after a
 // failure, by Check in another process, before it is served again.
 func Recover(path string) error {
-	f, err := openOwned(path, os.O_RDWR, 0o600)
+	f, err := openOwned(path, os.O_RDWR, 0o600, recoverMetas)
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func diskFull(err error) bool {
 // update runs fn in a write transaction on the writer goroutine. Errors of fn roll back and are returned; those of the
 // commit are sorted: errNoRoom when the disk is full, else the store has failed.
 func (s *Store) update(fn func(*bolt.Tx) error) error {
-	var committing bool
+	committing, settling := false, false
 	err := guard(func() error {
 		tx, err := s.db.Begin(true)
 		if err != nil {
@@ -104,7 +104,11 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 			return err
 		}
 		committing = true
-		return tx.Commit()
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+		settling = true
+		return s.settle()
 	})
 	var fault *faultError
 	switch {
@@ -113,7 +117,7 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 	case errors.As(err, &fault):
 	case !committing:
 		return err
-	case diskFull(err):
+	case !settling && diskFull(err):
 		return errNoRoom
 	}
 	if s.opts.faults.carryOn {
@@ -121,6 +125,15 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 	}
 	s.fail(err)
 	return ErrFailed
+}
+
+// settle makes what bbolt has written durable.
+func (s *Store) settle() error {
+	once, err := s.sealer.commit()
+	if once {
+		s.counters.syncedOnce.Add(1)
+	}
+	return err
 }
 
 // errNoRoom: the disk is full, nothing was changed.

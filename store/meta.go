@@ -9,7 +9,7 @@ import (
 )
 
 // formatVersion is that of the whole file. Every later version opens the files of earlier ones.
-const formatVersion = 1
+const formatVersion = 2
 
 // The buckets of a file; docs/storage.md tells what each holds.
 var (
@@ -142,7 +142,7 @@ func initBuckets(tx *bolt.Tx, id identity) error {
 			return err
 		}
 	}
-	if err := tx.Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, formatVersion)); err != nil {
+	if err := putFormat(tx); err != nil {
 		return err
 	}
 	if err := putIdentity(tx, id); err != nil {
@@ -161,6 +161,26 @@ func initBuckets(tx *bolt.Tx, id identity) error {
 }
 
 func newIdentity() identity { return identity{log: NewID(), created: time.Now().UnixMilli()} }
+
+// upgrade brings a file of an earlier version to this one, synced by bbolt's own rule. Version 2 brought seals: a program that
+// does not know them must not write to such a file.
+func upgrade(db *bolt.DB) error {
+	var d decoder
+	err := db.View(func(tx *bolt.Tx) error {
+		d.b = append(d.b, tx.Bucket(bucketMeta).Get(metaFormat)...)
+		return nil
+	})
+	if err != nil || d.uint32() == formatVersion {
+		return err
+	}
+	db.NoSync = false
+	defer func() { db.NoSync = true }()
+	return db.Update(putFormat)
+}
+
+func putFormat(tx *bolt.Tx) error {
+	return tx.Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, formatVersion))
+}
 
 // checkFormat refuses what is no store or a newer one.
 func checkFormat(tx *bolt.Tx) error {

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"io"
 	"os"
@@ -11,7 +12,7 @@ import (
 // The layout of a bbolt meta page, as far as recovery needs it: a page header of 16 bytes, then the meta, whose last
 // field is the FNV-64a of those before it.
 const (
-	metaAt       = 16
+	metaAt       = pageHeader
 	metaSum      = 56 // offset of the checksum within the meta
 	metaLen      = metaSum + 8
 	boltMagic    = 0xED0CDAED
@@ -19,25 +20,51 @@ const (
 	minPage      = 1 << 10
 	maxPage      = 1 << 24
 	metaPageSize = 8  // offset of the page size within the meta
+	metaRoot     = 16 // offset of the page of the buckets
+	metaFreelist = 32
+	metaHigh     = 40 // offset of the number of pages
 	metaTxid     = 48 // offset of the transaction id
 )
 
 // metaPage is one of the two meta pages as read.
 type metaPage struct {
-	at    int64
-	page  []byte
-	txid  uint64
-	valid bool
+	at     int64
+	page   []byte
+	valid  bool
+	sealed bool
+	seal   seal
+
+	size                       int
+	root, freelist, high, txid uint64
+	sum                        uint64
 }
 
-// rewriteMetas writes both meta pages as they read now, each followed by an fsync: the older or invalid one first, so that
-// the newer one stays whole on disk until the other is safe.
-func rewriteMetas(f *os.File) error {
-	older, newer, err := readMetas(f)
+// recoverMetas brings the file to its last whole commit and makes that durable, whatever the page cache shows of what the
+// disk does not have. What a seal lists is written again as it was read, then the meta page that is not believed, then the other,
+// each followed by an fsync, so that one of the two stays whole on disk.
+func recoverMetas(f *os.File) error {
+	size, err := pageSizeOf(f)
 	if err != nil {
 		return err
 	}
-	for _, m := range []metaPage{older, newer} {
+	last, other, err := lastCommit(f, size)
+	if err != nil {
+		return err
+	}
+	p := pageFile{f: f, size: size, high: last.high}
+	for _, s := range last.seal.pages {
+		b, err := p.bytes(s.id, uint64(s.pages))
+		if err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(b, int64(s.id)*int64(size)); err != nil {
+			return err
+		}
+	}
+	if !other.valid || other.txid > last.txid {
+		other.clear() // it never happened
+	}
+	for _, m := range []metaPage{other, last} {
 		if _, err := f.WriteAt(m.page, m.at); err != nil {
 			return err
 		}
@@ -48,11 +75,67 @@ func rewriteMetas(f *os.File) error {
 	return nil
 }
 
-func readMetas(f *os.File) (older, newer metaPage, err error) {
+// clear makes it a meta page that says nothing.
+func (m *metaPage) clear() {
+	clear(m.page)
+	binary.NativeEndian.PutUint64(m.page, uint64(m.at)/uint64(len(m.page)))
+	binary.NativeEndian.PutUint16(m.page[8:], kindMeta)
+}
+
+// lastCommit returns the meta page of the last commit of which everything is there, and the other one.
+func lastCommit(f *os.File, size int) (last, other metaPage, err error) {
+	older, newer, err := readMetas(f, size)
+	switch {
+	case err != nil:
+		return last, other, err
+	case !older.sealed && !newer.sealed: // bbolt's own rule: it synced all before the meta page
+		return newer, older, nil
+	}
+	for _, m := range [][2]metaPage{{newer, older}, {older, newer}} {
+		if whole, err := m[0].whole(f); err != nil || whole {
+			return m[0], m[1], err
+		}
+	}
+	return last, other, &CorruptError{Err: errors.New("of the last two commits, neither is whole")}
+}
+
+// whole reports whether everything that the commit wrote is there.
+func (m *metaPage) whole(f *os.File) (bool, error) {
+	if !m.sealed {
+		return false, nil
+	}
+	p := pageFile{f: f, size: m.size, high: m.high}
+	for _, s := range m.seal.pages {
+		if ok, err := p.holds(s); !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// ensureWhole recovers a file that is to be read only, if its last process ended in the middle of a commit.
+func ensureWhole(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	size, err := pageSizeOf(f)
 	if err != nil {
-		return older, newer, err
+		return nil // bbolt tells what is wrong with it
 	}
+	last, other, err := lastCommit(f, size)
+	if err != nil || !other.valid || other.txid < last.txid {
+		return err
+	}
+	if err := Recover(path); err != nil {
+		return fmt.Errorf("store: %s ends in the middle of a commit, which is to be taken back first: %w", path, err)
+	}
+	return nil
+}
+
+// readMetas reads both meta pages; newer is the valid one with the higher transaction id.
+func readMetas(f *os.File, size int) (older, newer metaPage, err error) {
 	older, err = readMeta(f, 0, size)
 	if err != nil {
 		return older, newer, err
@@ -68,25 +151,31 @@ func readMetas(f *os.File) (older, newer metaPage, err error) {
 }
 
 func readMeta(f *os.File, at int64, size int) (metaPage, error) {
-	m := metaPage{at: at, page: make([]byte, size)}
-	if _, err := io.ReadFull(io.NewSectionReader(f, at, int64(size)), m.page); err != nil {
-		return m, err
+	page := make([]byte, size)
+	if _, err := io.ReadFull(io.NewSectionReader(f, at, int64(size)), page); err != nil {
+		return metaPage{}, err
 	}
-	_, m.txid, m.valid = parseMeta(m.page)
+	m := parseMeta(page)
+	m.at, m.page = at, page
+	if m.valid {
+		m.seal, m.sealed = parseSeal(page)
+	}
 	return m, nil
 }
 
-// parseMeta reports whether the page holds a valid meta, with its page size and transaction id.
-func parseMeta(page []byte) (size int, txid uint64, ok bool) {
+// parseMeta reads what bbolt has in a meta page.
+func parseMeta(page []byte) (m metaPage) {
 	if len(page) < metaAt+metaLen {
-		return 0, 0, false
+		return m
 	}
-	m := page[metaAt : metaAt+metaLen]
+	b := page[metaAt : metaAt+metaLen]
 	h := fnv.New64a()
-	h.Write(m[:metaSum])
-	ok = binary.NativeEndian.Uint32(m) == boltMagic && binary.NativeEndian.Uint32(m[4:]) == boltVersion &&
-		binary.NativeEndian.Uint64(m[metaSum:]) == h.Sum64()
-	return int(binary.NativeEndian.Uint32(m[metaPageSize:])), binary.NativeEndian.Uint64(m[metaTxid:]), ok
+	h.Write(b[:metaSum])
+	field := func(at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
+	m.size = int(binary.NativeEndian.Uint32(b[metaPageSize:]))
+	m.root, m.freelist, m.high, m.txid, m.sum = field(metaRoot), field(metaFreelist), field(metaHigh), field(metaTxid), field(metaSum)
+	m.valid = binary.NativeEndian.Uint32(b) == boltMagic && binary.NativeEndian.Uint32(b[4:]) == boltVersion && m.sum == h.Sum64()
+	return m
 }
 
 // pageSizeOf finds the page size in whichever meta is valid.
@@ -100,8 +189,8 @@ func pageSizeOf(f *os.File) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if size, _, ok := parseMeta(buf[:]); ok && size >= minPage && size <= maxPage {
-			return size, nil
+		if m := parseMeta(buf[:]); m.valid && m.size >= minPage && m.size <= maxPage {
+			return m.size, nil
 		}
 		if at == 0 {
 			at = minPage

@@ -58,7 +58,8 @@ type faults struct {
 	ackEarly     bool // answer before the commit
 	publishEarly bool // publish before the commit
 	carryOn      bool // go on after an I/O error
-	noRewrite    bool // do not write the meta pages again at open
+	noRewrite    bool // believe what the file shows at open
+	blindSeal    bool // seal commits without the checksums of their pages
 	noCRC        bool // do not check record checksums
 }
 
@@ -108,13 +109,18 @@ func (o *Options) bolt() *bolt.Options {
 		InitialMmapSize: o.mmapSize,
 		ReadOnly:        o.ReadOnly,
 		NoStatistics:    true,
-		NoSync:          o.faults.noSync,
+		NoSync:          true, // the sealer syncs
 	}
-	if !o.ReadOnly && !o.faults.noRewrite {
-		b.OpenFile = func(path string, flag int, mode os.FileMode) (f *os.File, err error) {
-			o.file, err = openOwned(path, flag, mode)
-			return o.file, err
-		}
+	if o.ReadOnly {
+		return b
+	}
+	recover := recoverMetas
+	if o.faults.noRewrite {
+		recover = func(*os.File) error { return nil }
+	}
+	b.OpenFile = func(path string, flag int, mode os.FileMode) (f *os.File, err error) {
+		o.file, err = openOwned(path, flag, mode, recover)
+		return o.file, err
 	}
 	return b
 }

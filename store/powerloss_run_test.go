@@ -54,7 +54,8 @@ var plControls = map[string]faults{
 	"acknowledge before commit":    {ackEarly: true},
 	"publish before commit":        {publishEarly: true},
 	"continue after an I/O error":  {carryOn: true},
-	"no rewriting of meta pages":   {noRewrite: true},
+	"no recovery of the commit":    {noRewrite: true},
+	"seals without checksums":      {blindSeal: true},
 	"no check of records' content": {noCRC: true},
 }
 

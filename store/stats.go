@@ -19,6 +19,7 @@ type Stats struct {
 
 	Commits, Events, Duplicates, Refused int64
 	CommitNanos                          int64 // spent in commits of groups
+	SyncedOnce                           int64 // transactions that one fsync made durable, by a seal that lists their pages
 	FlushSlices, FlushedEntries          int64
 	FlushNanos, FlushMaxNanos            int64
 	ThrottledGroups                      int64 // groups that had to wait for a flush
@@ -37,7 +38,7 @@ type Stats struct {
 // counters are the live form of what Stats reports.
 type counters struct {
 	commits, events, duplicates, refused         atomic.Int64
-	commitNanos                                  atomic.Int64
+	commitNanos, syncedOnce                      atomic.Int64
 	flushSlices, flushedEntries                  atomic.Int64
 	flushNanos, flushMaxNanos                    atomic.Int64
 	throttled                                    atomic.Int64
@@ -56,7 +57,7 @@ func (s *Store) Stats() Stats {
 	ids := s.ids.stats()
 	st := Stats{
 		Commits: c.commits.Load(), Events: c.events.Load(), Duplicates: c.duplicates.Load(), Refused: c.refused.Load(),
-		CommitNanos: c.commitNanos.Load(),
+		CommitNanos: c.commitNanos.Load(), SyncedOnce: c.syncedOnce.Load(),
 		FlushSlices: c.flushSlices.Load(), FlushedEntries: c.flushedEntries.Load(),
 		FlushNanos: c.flushNanos.Load(), FlushMaxNanos: c.flushMaxNanos.Load(), ThrottledGroups: c.throttled.Load(),
 		TailReads: c.tailReads.Load(), FileReads: c.fileReads.Load(),

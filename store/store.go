@@ -56,6 +56,7 @@ type Store struct {
 	ids *idIndex // guards itself
 
 	// The writer goroutine's own.
+	sealer       *sealer
 	lastCRC      uint32
 	lastAt       int64
 	roomCheck    time.Time // no write is tried before, while the disk is full
@@ -92,7 +93,7 @@ func Open(path string, o Options) (*Store, error) {
 		close(s.done)
 		return s, nil
 	}
-	if err := clearMarker(path); err != nil {
+	if err := errors.Join(s.own(), clearMarker(path)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	go s.run()
@@ -114,8 +115,26 @@ func ensure(path string, o Options) error {
 	return err
 }
 
+// own makes the file ready to be written to: of this version, and sealed.
+func (s *Store) own() (err error) {
+	sync := s.db.Sync
+	if s.opts.faults.noSync {
+		sync = func() error { return nil }
+	}
+	if s.sealer, err = newSealer(s.opts.file, sync); err != nil {
+		return err
+	}
+	s.sealer.blind = s.opts.faults.blindSeal
+	return guard(func() error { return errors.Join(upgrade(s.db), s.sealer.begin()) })
+}
+
 // openBolt opens the file, turning bbolt's panics and errors on what is no store into ours.
 func openBolt(path string, o *Options) (db *bolt.DB, err error) {
+	if o.ReadOnly {
+		if err := ensureWhole(path); err != nil {
+			return nil, err
+		}
+	}
 	err = guard(func() error {
 		db, err = bolt.Open(path, 0o600, o.bolt())
 		return err
@@ -189,6 +208,11 @@ func (s *Store) Close() error {
 		close(s.closing)
 		<-s.done
 		s.background.Wait()
+		if !s.opts.ReadOnly && s.failure() == nil {
+			if err := guard(s.sealer.end); err != nil {
+				s.fail(err)
+			}
+		}
 		err = s.db.Close()
 		if !s.opts.ReadOnly && s.failure() == nil {
 			err = errors.Join(err, os.Remove(s.path+".pid"))
