@@ -551,7 +551,7 @@ func TestCheckPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A page that nobody refers to any more: behind the last one, the high-water mark says that it is in use.
-	older, newer, err := readMetas(f, os.Getpagesize())
+	older, newer, err := readMetas(f, os.Getpagesize(), os.Getpagesize())
 	if err != nil {
 		t.Fatal(err)
 	}

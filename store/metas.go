@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+	"syscall"
 )
 
 // The layout of a bbolt meta page, as far as recovery needs it: a page header of 16 bytes, then the meta, whose last
@@ -84,7 +85,7 @@ func (m *metaPage) clear() {
 
 // lastCommit returns the meta page of the last commit of which everything is there, and the other one.
 func lastCommit(f *os.File, size int) (last, other metaPage, err error) {
-	older, newer, err := readMetas(f, size)
+	older, newer, err := readMetas(f, size, size)
 	switch {
 	case err != nil:
 		return last, other, err
@@ -120,6 +121,9 @@ func ensureWhole(path string) error {
 		return err
 	}
 	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil {
+		return nil // bbolt tells that it is in use
+	}
 	size, err := pageSizeOf(f)
 	if err != nil {
 		return nil // bbolt tells what is wrong with it
@@ -128,19 +132,22 @@ func ensureWhole(path string) error {
 	if err != nil || !other.valid || other.txid < last.txid {
 		return err
 	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN); err != nil {
+		return err
+	}
 	if err := Recover(path); err != nil {
 		return fmt.Errorf("store: %s ends in the middle of a commit, which is to be taken back first: %w", path, err)
 	}
 	return nil
 }
 
-// readMetas reads both meta pages; newer is the valid one with the higher transaction id.
-func readMetas(f *os.File, size int) (older, newer metaPage, err error) {
-	older, err = readMeta(f, 0, size)
+// readMetas reads n bytes of both meta pages; newer is the valid one with the higher transaction id.
+func readMetas(f *os.File, size, n int) (older, newer metaPage, err error) {
+	older, err = readMeta(f, 0, n)
 	if err != nil {
 		return older, newer, err
 	}
-	newer, err = readMeta(f, int64(size), size)
+	newer, err = readMeta(f, int64(size), n)
 	if err != nil {
 		return older, newer, err
 	}
@@ -150,9 +157,9 @@ func readMetas(f *os.File, size int) (older, newer metaPage, err error) {
 	return older, newer, nil
 }
 
-func readMeta(f *os.File, at int64, size int) (metaPage, error) {
-	page := make([]byte, size)
-	if _, err := io.ReadFull(io.NewSectionReader(f, at, int64(size)), page); err != nil {
+func readMeta(f *os.File, at int64, n int) (metaPage, error) {
+	page := make([]byte, n)
+	if _, err := f.ReadAt(page, at); err != nil {
 		return metaPage{}, err
 	}
 	m := parseMeta(page)

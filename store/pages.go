@@ -89,51 +89,56 @@ func (p *pageFile) holds(s sealedPage) (bool, error) {
 	return err == nil && crc32.Checksum(b, castagnoli) == s.sum, err
 }
 
-// elements calls fn with each element of a page and what of the page follows it.
-func elements(page []byte, fn func(element []byte) error) error {
+// elements returns the number of elements of a page; they all lie within it.
+func elements(page []byte) (int, error) {
 	n := int(binary.NativeEndian.Uint16(page[10:]))
 	if pageHeader+n*pageElement > len(page) {
-		return fmt.Errorf("%w: %d elements", errPages, n)
+		return 0, fmt.Errorf("%w: %d elements", errPages, n)
 	}
-	for i := range n {
-		if err := fn(page[pageHeader+i*pageElement:]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return n, nil
 }
 
 func pageKind(page []byte) uint16 { return binary.NativeEndian.Uint16(page[8:]) }
 
-// buckets returns the root pages of the top buckets; 0: the bucket is so small that it stands in this page.
-func buckets(page []byte) (roots map[string]uint64, err error) {
-	if pageKind(page) != kindLeaf {
-		return nil, fmt.Errorf("%w: the buckets do not fit into one page", errPages)
+// buckets appends the root pages of the top buckets, in the order of their names, and tells at which place that of the log stands. 0: the bucket is so
+// small that it is in this page.
+func buckets(page []byte, roots []uint64) (_ []uint64, log int, err error) {
+	n, err := elements(page)
+	if err != nil || pageKind(page) != kindLeaf {
+		return nil, 0, fmt.Errorf("%w: the buckets do not fit into one page: %w", errPages, err)
 	}
-	roots = make(map[string]uint64)
-	err = elements(page, func(e []byte) error {
+	log = -1
+	for i := range n {
+		e := page[pageHeader+i*pageElement:]
 		at := uint64(binary.NativeEndian.Uint32(e[4:]))
 		key := at + uint64(binary.NativeEndian.Uint32(e[8:]))
 		if binary.NativeEndian.Uint32(e) != bucketLeaf || key+bucketHead > uint64(len(e)) {
-			return fmt.Errorf("%w: no bucket", errPages)
+			return nil, 0, fmt.Errorf("%w: no bucket", errPages)
 		}
-		roots[string(e[at:key])] = binary.NativeEndian.Uint64(e[key:])
-		return nil
-	})
-	return roots, err
+		if string(e[at:key]) == string(bucketLog) {
+			log = i
+		}
+		roots = append(roots, binary.NativeEndian.Uint64(e[key:]))
+	}
+	if log < 0 {
+		return nil, 0, fmt.Errorf("%w: there is no log", errPages)
+	}
+	return roots, log, nil
 }
 
-// children returns the pages below a branch page; none for a leaf.
-func children(page []byte) (ids []uint64, err error) {
-	switch pageKind(page) {
-	case kindLeaf:
-		return nil, nil
-	case kindBranch:
-		err = elements(page, func(e []byte) error {
-			ids = append(ids, binary.NativeEndian.Uint64(e[8:]))
-			return nil
-		})
-		return ids, err
+// children appends the pages below a branch page; none for a leaf.
+func children(page []byte, ids []uint64) ([]uint64, error) {
+	n, err := elements(page)
+	switch {
+	case err != nil:
+		return nil, err
+	case pageKind(page) == kindLeaf:
+		return ids, nil
+	case pageKind(page) != kindBranch:
+		return nil, fmt.Errorf("%w: neither branch nor leaf", errPages)
 	}
-	return nil, fmt.Errorf("%w: neither branch nor leaf", errPages)
+	for i := range n {
+		ids = append(ids, binary.NativeEndian.Uint64(page[pageHeader+i*pageElement+8:]))
+	}
+	return ids, nil
 }

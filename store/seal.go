@@ -73,9 +73,20 @@ type sealer struct {
 	pageFile
 	sync  func() error
 	blind bool // tests: leave out the checksums
-	kept  map[uint64]struct{}
-	list  []sealedPage
-	out   []byte
+
+	tree, next treeEdge // of the last transaction, and of the one before it or to come
+	list       []sealedPage
+	below      [][]uint64 // scratch of walk: the children of a page of each depth
+	met        []int      // how many of tree's children of each depth were met again
+	out        []byte
+}
+
+// treeEdge is what an append to the log changes of the buckets: the right edge of the log's tree.
+type treeEdge struct {
+	txid     uint64     // of the transaction that left it so; 0: not known
+	roots    []uint64   // of the buckets
+	log      int        // which of them is that of the log
+	children [][]uint64 // of the last branch page of each depth, from the root down
 }
 
 func newSealer(f *os.File, sync func() error) (*sealer, error) {
@@ -83,13 +94,13 @@ func newSealer(f *os.File, sync func() error) (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sealer{pageFile: pageFile{f: f, size: size}, sync: sync, kept: make(map[uint64]struct{})}, nil
+	return &sealer{pageFile: pageFile{f: f, size: size}, sync: sync}, nil
 }
 
 // commit makes the transaction durable that bbolt has just written. It reports whether one sync was enough. An error leaves
 // unknown what is on the disk.
 func (l *sealer) commit() (once bool, err error) {
-	older, newer, err := l.metas()
+	older, newer, err := l.metas(metaAt + metaLen)
 	if err != nil {
 		return false, err
 	}
@@ -106,6 +117,7 @@ func (l *sealer) commit() (once bool, err error) {
 			return false, err
 		}
 	}
+	l.tree, l.next = l.next, l.tree
 	return once, l.write(&newer, pages)
 }
 
@@ -121,7 +133,7 @@ func (l *sealer) write(m *metaPage, pages []sealedPage) error {
 
 // begin seals what the file holds, which is on disk, unless that was done: from now on, what has no seal never happened.
 func (l *sealer) begin() error {
-	_, newer, err := l.metas()
+	_, newer, err := l.metas(l.size)
 	if err != nil || newer.sealed {
 		return err
 	}
@@ -130,7 +142,7 @@ func (l *sealer) begin() error {
 
 // end takes the seals away, the older one first: after it, the file is one that bbolt alone, and whoever knows it, can judge.
 func (l *sealer) end() error {
-	older, newer, err := l.metas()
+	older, newer, err := l.metas(l.size)
 	if err != nil {
 		return err
 	}
@@ -145,8 +157,9 @@ func (l *sealer) end() error {
 	return nil
 }
 
-func (l *sealer) metas() (older, newer metaPage, err error) {
-	older, newer, err = readMetas(l.f, l.size)
+// metas reads n bytes of both meta pages.
+func (l *sealer) metas(n int) (older, newer metaPage, err error) {
+	older, newer, err = readMetas(l.f, l.size, n)
 	if err == nil && !newer.valid {
 		err = ErrNotStore
 	}
@@ -158,30 +171,28 @@ func (l *sealer) metas() (older, newer metaPage, err error) {
 var errNotListed = errors.New("store: more than an append to the log, or a long one")
 
 // fresh lists the pages that the newest transaction wrote. What is in the tree before it is not written by it, so whatever both
-// trees have needs no look; and an append changes nothing but the right edge of the log.
+// trees have needs no look; and an append changes nothing but the right edge of the log. That a page is listed although both have it
+// does no harm.
 func (l *sealer) fresh(older, newer *metaPage) ([]sealedPage, error) {
+	if err := l.look(newer, &l.next); err != nil {
+		return nil, err
+	}
 	if !older.valid || older.txid+1 != newer.txid {
 		return nil, errNotListed
 	}
-	was, err := l.roots(older)
-	if err != nil {
-		return nil, err
-	}
-	l.list = l.list[:0]
-	is, err := l.roots(newer)
-	if err != nil {
-		return nil, err
-	}
-	for name, root := range is {
-		if root != was[name] && name != string(bucketLog) {
-			return nil, errNotListed
+	if l.tree.txid != older.txid {
+		if err := l.look(older, &l.tree); err != nil {
+			return nil, err
 		}
 	}
-	clear(l.kept)
-	if err := l.edge(was[string(bucketLog)]); err != nil {
-		return nil, err
+	if !l.next.appendsTo(&l.tree) {
+		return nil, errNotListed
 	}
-	if err := l.walk(is[string(bucketLog)]); err != nil {
+	l.list, l.met = l.list[:0], l.met[:0]
+	for range l.next.children {
+		l.met = append(l.met, 0)
+	}
+	if err := l.walk(l.next.roots[l.next.log], 0); err != nil {
 		return nil, err
 	}
 	for _, id := range []uint64{newer.root, newer.freelist} {
@@ -192,48 +203,76 @@ func (l *sealer) fresh(older, newer *metaPage) ([]sealedPage, error) {
 	return l.list, nil
 }
 
-func (l *sealer) roots(m *metaPage) (map[string]uint64, error) {
+// look reads the edge of the tree that a meta page points to.
+func (l *sealer) look(m *metaPage, t *treeEdge) error {
+	t.txid = 0
 	page, err := l.read(m.root)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return buckets(page)
-}
-
-// edge notes what hangs at the right edge of the old log.
-func (l *sealer) edge(id uint64) error {
-	for id != 0 {
-		page, err := l.read(id)
-		if err != nil {
+	if t.roots, t.log, err = buckets(page, t.roots[:0]); err != nil {
+		return err
+	}
+	depth := 0
+	for id := t.roots[t.log]; id != 0; depth++ {
+		if page, err = l.read(id); err != nil {
 			return err
 		}
-		below, err := children(page)
-		if err != nil || len(below) == 0 {
+		if depth == cap(t.children) {
+			t.children = append(t.children[:depth], nil)
+		}
+		t.children = t.children[:depth+1]
+		if t.children[depth], err = children(page, t.children[depth][:0]); err != nil {
 			return err
 		}
-		for _, c := range below {
-			l.kept[c] = struct{}{}
+		if len(t.children[depth]) == 0 {
+			break
 		}
-		id = below[len(below)-1]
+		id = t.children[depth][len(t.children[depth])-1]
 	}
+	t.children = t.children[:depth]
+	t.txid = m.txid
 	return nil
 }
 
+// appendsTo reports whether nothing differs but the log.
+func (t *treeEdge) appendsTo(before *treeEdge) bool {
+	if len(t.roots) != len(before.roots) || t.log != before.log {
+		return false
+	}
+	for i := range t.roots {
+		if t.roots[i] != before.roots[i] && i != t.log {
+			return false
+		}
+	}
+	return true
+}
+
 // walk lists a page of the new log and those below it that are not in the old one.
-func (l *sealer) walk(id uint64) error {
-	if _, ok := l.kept[id]; ok || id == 0 {
+func (l *sealer) walk(id uint64, depth int) error {
+	if id == 0 {
 		return nil
 	}
 	page, err := l.take(id)
 	if err != nil {
 		return err
 	}
-	below, err := children(page)
+	if depth == len(l.below) {
+		l.below = append(l.below, nil)
+	}
+	below, err := children(page, l.below[depth][:0])
 	if err != nil {
 		return err
 	}
+	l.below[depth] = below
+	var old []uint64
+	if d := depth - (len(l.next.children) - len(l.tree.children)); d >= 0 && d < len(l.tree.children) { // the root may have been split
+		old = l.tree.children[d]
+	}
 	for _, c := range below {
-		if err := l.walk(c); err != nil {
+		if n := l.met[depth]; n < len(old) && old[n] == c {
+			l.met[depth]++
+		} else if err := l.walk(c, depth+1); err != nil {
 			return err
 		}
 	}

@@ -65,7 +65,7 @@ func unclean(t *testing.T) (path string, older, newer metaPage) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if older, newer, err = readMetas(f, os.Getpagesize()); err != nil {
+	if older, newer, err = readMetas(f, os.Getpagesize(), os.Getpagesize()); err != nil {
 		t.Fatal(err)
 	}
 	if !older.sealed || !newer.sealed || len(newer.seal.pages) == 0 {
@@ -161,7 +161,7 @@ func TestCloseTakesSealsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	older, newer, err := readMetas(f, os.Getpagesize())
+	older, newer, err := readMetas(f, os.Getpagesize(), os.Getpagesize())
 	if err != nil || older.sealed || newer.sealed {
 		t.Errorf("sealed: %v, %v, %v", older.sealed, newer.sealed, err)
 	}
@@ -199,17 +199,17 @@ func FuzzPages(f *testing.F) {
 	branch := slices.Clone(leaf)
 	binary.NativeEndian.PutUint16(branch[8:], kindBranch)
 	f.Add(branch)
-	if roots, err := buckets(leaf); err != nil || roots["log"] != 5 {
-		f.Fatalf("%v %v", roots, err)
+	if roots, log, err := buckets(leaf, nil); err != nil || log != 0 || roots[0] != 5 {
+		f.Fatalf("%v %d %v", roots, log, err)
 	}
 	f.Fuzz(func(t *testing.T, page []byte) {
 		if len(page) < pageHeader {
 			return
 		}
-		if _, err := buckets(page); err != nil && !errors.Is(err, errPages) {
+		if _, _, err := buckets(page, nil); err != nil && !errors.Is(err, errPages) {
 			t.Error(err)
 		}
-		if _, err := children(page); err != nil && !errors.Is(err, errPages) {
+		if _, err := children(page, nil); err != nil && !errors.Is(err, errPages) {
 			t.Error(err)
 		}
 	})
