@@ -259,7 +259,7 @@ func (s *Store) foldAt(tx *bolt.Tx, at DocKey, now docState, seq Seq) (Doc, bool
 // foldChain folds events, given from the newest to the oldest, into a state.
 func foldChain(at DocKey, st docState, chain []Event) (Doc, bool, error) {
 	for i := len(chain) - 1; i >= 0; i-- {
-		if _, err := st.apply(chain[i].Seq, chain[i].Op, chain[i].Data, maxDoc); err != nil {
+		if _, err := st.apply(chain[i].Seq, chain[i].Op, chain[i].Data, maxDoc, nil); err != nil {
 			return Doc{}, false, &CorruptError{Seq: chain[i].Seq, Err: err}
 		}
 	}

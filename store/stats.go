@@ -22,6 +22,8 @@ type Stats struct {
 	FlushSlices, FlushedEntries          int64
 	FlushNanos, FlushMaxNanos            int64
 	ThrottledGroups                      int64 // groups that had to wait for a flush
+	GroupsCut, GroupDocsMost             int64 // groups that ended because of the documents that they needed; most bytes of those
+	SizersMade, SizedPatches             int64 // documents near the limit that were indexed; patches whose room was found so
 	TailReads, FileReads                 int64 // pages
 	DenseScans, HopReads, MergedReads    int64 // how pages of the file were found
 	SkipsNear, SkipsFar                  int64 // skip links followed
@@ -41,6 +43,7 @@ type counters struct {
 	flushSlices, flushedEntries                  atomic.Int64
 	flushNanos, flushMaxNanos                    atomic.Int64
 	throttled                                    atomic.Int64
+	groupsCut, groupDocsMost                     atomic.Int64
 	tailReads, fileReads                         atomic.Int64
 	denseScans, hopReads, mergedReads            atomic.Int64
 	skipsNear, skipsFar                          atomic.Int64
@@ -59,6 +62,8 @@ func (s *Store) Stats() Stats {
 		CommitNanos: c.commitNanos.Load(),
 		FlushSlices: c.flushSlices.Load(), FlushedEntries: c.flushedEntries.Load(),
 		FlushNanos: c.flushNanos.Load(), FlushMaxNanos: c.flushMaxNanos.Load(), ThrottledGroups: c.throttled.Load(),
+		GroupsCut: c.groupsCut.Load(), GroupDocsMost: c.groupDocsMost.Load(),
+		SizersMade: s.sizes.made.Load(), SizedPatches: s.sizes.asked.Load(),
 		TailReads: c.tailReads.Load(), FileReads: c.fileReads.Load(),
 		DenseScans: c.denseScans.Load(), HopReads: c.hopReads.Load(), MergedReads: c.mergedReads.Load(),
 		SkipsNear: c.skipsNear.Load(), SkipsFar: c.skipsFar.Load(), PagesShrunk: c.pagesShrunk.Load(),

@@ -56,6 +56,7 @@ type Store struct {
 	ids *idIndex // guards itself
 
 	// The writer goroutine's own.
+	sizes        sizers
 	lastCRC      uint32
 	lastAt       int64
 	roomCheck    time.Time // no write is tried before, while the disk is full

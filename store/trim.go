@@ -297,7 +297,7 @@ func (t *trimmer) fold(tx *bolt.Tx, r *record) error {
 		t.loaded += len(st.data)
 		t.docs[DocKey{Stream: Stream(cloneString(string(r.Stream))), Key: cloneString(r.Key)}] = d
 	}
-	if _, err := d.apply(r.Seq, r.Op, r.Data, maxDoc); err != nil {
+	if _, err := d.apply(r.Seq, r.Op, r.Data, maxDoc, nil); err != nil {
 		return &CorruptError{Seq: r.Seq, Err: err}
 	}
 	return nil
