@@ -252,6 +252,7 @@ func (s *Store) dropSlice(sl *slice) {
 		if d := it.doc; d != nil && d.seq <= sl.to.seq {
 			if m := s.docs[d.at.Stream]; m[d.at.Key] == d {
 				delete(m, d.at.Key)
+				s.docOrder.remove(d.at)
 				s.docBytes -= int64(d.memory())
 				if len(m) == 0 {
 					delete(s.docs, d.at.Stream)

@@ -42,7 +42,8 @@ type Store struct {
 	mu       sync.RWMutex // guards what follows; held for memory work only, never across I/O
 	heads    map[Stream]*headEntry
 	docs     map[Stream]map[string]*docEntry
-	docBytes int64 // of the documents in docs
+	docOrder docOrder // the entries of docs
+	docBytes int64    // of the documents in docs
 	tail     tail
 	lag      lagQueue
 	ckpt     checkpoint

@@ -305,6 +305,7 @@ func (s *Store) docOverlay(d *groupDoc) *docEntry {
 		at := DocKey{Stream: Stream(cloneString(string(d.at.Stream))), Key: cloneString(d.at.Key)}
 		e = &docEntry{at: at, flushed: d.flushed}
 		m[at.Key] = e
+		s.docOrder.add(e)
 	}
 	s.docBytes += int64(d.memory() - e.memory())
 	e.docState = d.docState
