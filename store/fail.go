@@ -86,9 +86,10 @@ func diskFull(err error) bool {
 		return true
 	}
 	var pe *fs.PathError
-	return errors.As(err, &pe) && (pe.Op == "write" || pe.Op == "truncate") &&
-		(errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
+	return errors.As(err, &pe) && (pe.Op == "write" || pe.Op == "truncate") && noSpace(err)
 }
+
+func noSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // update runs fn in a write transaction on the writer goroutine. Errors of fn roll back and are returned; those of the
 // commit are sorted: errNoRoom when the disk is full, else the store has failed.

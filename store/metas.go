@@ -19,6 +19,7 @@ const (
 	minPage      = 1 << 10
 	maxPage      = 1 << 24
 	metaPageSize = 8  // offset of the page size within the meta
+	metaFreelist = 32 // offset of the number of the page that lists the free ones
 	metaTxid     = 48 // offset of the transaction id
 )
 
@@ -110,4 +111,22 @@ func pageSizeOf(f *os.File) (int, error) {
 		}
 	}
 	return 0, ErrNotStore
+}
+
+// freePages counts the free pages of the file as of the last commit, those that were freed by it included.
+func freePages(f *os.File) (pages, size int64, err error) {
+	_, newer, err := readMetas(f)
+	if err != nil {
+		return 0, 0, err
+	}
+	size = int64(len(newer.page))
+	var head [metaAt + 8]byte // of a page: number (8), flags (2), count (2), overflow (4); then of the list its length, if count has no room for it
+	at := int64(binary.NativeEndian.Uint64(newer.page[metaAt+metaFreelist:])) * size
+	if _, err := f.ReadAt(head[:], at); err != nil {
+		return 0, 0, err
+	}
+	if pages = int64(binary.NativeEndian.Uint16(head[10:])); pages == 0xffff {
+		pages = int64(binary.NativeEndian.Uint64(head[metaAt:]))
+	}
+	return pages, size, nil
 }

@@ -29,6 +29,7 @@ type Stats struct {
 	SkipsNear, SkipsFar                  int64 // skip links followed
 	PagesShrunk                          int64 // pages that ended because a byte or record bound was reached
 	Trims, TrimmedEvents, TrimsHeld      int64
+	TrimsFull                            int64 // steps of the retention on a full disk
 	IDMerges, IDMergedRuns               int64
 	DiskFull, Rejudged                   int64 // groups refused for want of room; groups judged again
 	ReserveExtended                      int64
@@ -48,7 +49,7 @@ type counters struct {
 	denseScans, hopReads, mergedReads            atomic.Int64
 	skipsNear, skipsFar                          atomic.Int64
 	pagesShrunk                                  atomic.Int64
-	trims, trimmed, trimsHeld                    atomic.Int64
+	trims, trimmed, trimsHeld, trimsFull         atomic.Int64
 	idMerges, idMergedRuns                       atomic.Int64
 	diskFull, rejudged, reserveExtended, backups atomic.Int64
 }
@@ -68,7 +69,8 @@ func (s *Store) Stats() Stats {
 		DenseScans: c.denseScans.Load(), HopReads: c.hopReads.Load(), MergedReads: c.mergedReads.Load(),
 		SkipsNear: c.skipsNear.Load(), SkipsFar: c.skipsFar.Load(), PagesShrunk: c.pagesShrunk.Load(),
 		Trims: c.trims.Load(), TrimmedEvents: c.trimmed.Load(), TrimsHeld: c.trimsHeld.Load(),
-		IDMerges: c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
+		TrimsFull: c.trimsFull.Load(),
+		IDMerges:  c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
 		DiskFull: c.diskFull.Load(), Rejudged: c.rejudged.Load(), ReserveExtended: c.reserveExtended.Load(),
 		Backups: c.backups.Load(), QueueBytes: int64(s.queue.size()),
 	}

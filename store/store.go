@@ -61,6 +61,7 @@ type Store struct {
 	lastCRC      uint32
 	lastAt       int64
 	roomCheck    time.Time // no write is tried before, while the disk is full
+	trimCheck    time.Time // nor is a step of retention
 	reserve      reserve
 	interned     map[string]string
 	merging      bool
@@ -193,7 +194,9 @@ func (s *Store) Close() error {
 		s.background.Wait()
 		err = s.db.Close()
 		if !s.opts.ReadOnly && s.failure() == nil {
-			err = errors.Join(err, os.Remove(s.path+".pid"))
+			if e := os.Remove(s.path + ".pid"); !errors.Is(e, fs.ErrNotExist) { // there was no room for it
+				err = errors.Join(err, e)
+			}
 		}
 	})
 	if f := s.failure(); f != nil {
