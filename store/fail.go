@@ -101,6 +101,7 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 			return err
 		}
 		defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+		s.lookAtMap()
 		if err := fn(tx); err != nil {
 			return err
 		}
@@ -122,6 +123,15 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 	}
 	s.fail(err)
 	return ErrFailed
+}
+
+// lookAtMap counts how often the memory map was replaced by a larger one, which only transactions of this goroutine do.
+func (s *Store) lookAtMap() {
+	at := s.db.Info().Data
+	if s.mapped != 0 && at != s.mapped {
+		s.counters.remaps.Add(1)
+	}
+	s.mapped = at
 }
 
 // errNoRoom: the disk is full, nothing was changed.

@@ -34,7 +34,8 @@ type Stats struct {
 	DiskFull, Rejudged                   int64 // groups refused for want of room; groups judged again
 	ReserveExtended                      int64
 	Backups                              int64
-	RemapsSinceOpen                      int64
+	TrimmedReads                         int64 // pages refused because trimming had passed the reader
+	Remaps                               int64 // times that the file outgrew its memory map
 }
 
 // counters are the live form of what Stats reports.
@@ -48,7 +49,7 @@ type counters struct {
 	tailReads, fileReads                         atomic.Int64
 	denseScans, hopReads, mergedReads            atomic.Int64
 	skipsNear, skipsFar                          atomic.Int64
-	pagesShrunk                                  atomic.Int64
+	pagesShrunk, trimmedReads, remaps            atomic.Int64
 	trims, trimmed, trimsHeld, trimsFull         atomic.Int64
 	idMerges, idMergedRuns                       atomic.Int64
 	diskFull, rejudged, reserveExtended, backups atomic.Int64
@@ -69,8 +70,8 @@ func (s *Store) Stats() Stats {
 		DenseScans: c.denseScans.Load(), HopReads: c.hopReads.Load(), MergedReads: c.mergedReads.Load(),
 		SkipsNear: c.skipsNear.Load(), SkipsFar: c.skipsFar.Load(), PagesShrunk: c.pagesShrunk.Load(),
 		Trims: c.trims.Load(), TrimmedEvents: c.trimmed.Load(), TrimsHeld: c.trimsHeld.Load(),
-		TrimsFull: c.trimsFull.Load(),
-		IDMerges:  c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
+		TrimsFull: c.trimsFull.Load(), TrimmedReads: c.trimmedReads.Load(), Remaps: c.remaps.Load(),
+		IDMerges: c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
 		DiskFull: c.diskFull.Load(), Rejudged: c.rejudged.Load(), ReserveExtended: c.reserveExtended.Load(),
 		Backups: c.backups.Load(), QueueBytes: int64(s.queue.size()),
 	}

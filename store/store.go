@@ -59,6 +59,7 @@ type Store struct {
 	// The writer goroutine's own.
 	sizes        sizers
 	lastCRC      uint32
+	mapped       uintptr // where the file was mapped when last looked at
 	lastAt       int64
 	roomCheck    time.Time // no write is tried before, while the disk is full
 	trimCheck    time.Time // nor is a step of retention
