@@ -62,7 +62,7 @@ func (p *Push) prepare(l *Limits) error {
 		p.Verdicts = make([]Verdict, 0, len(p.Mutations))
 	}
 	p.prints = make([]uint64, len(p.Mutations))
-	p.size = 0
+	p.size, p.judged = 0, 0
 	var scratch []byte
 	for i := range p.Mutations {
 		m := &p.Mutations[i]

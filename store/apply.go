@@ -75,9 +75,14 @@ func (g *group) place(e *Event) error {
 	ev.Prev, ev.Stream, ev.Type = h.last, h.name, g.s.intern(e.Type)
 	pl := place{head: h}
 	if e.Key != "" {
-		pl.doc = g.doc(h.name, e.Key)
+		if pl.doc = g.doc(h.name, e.Key); g.err == nil && e.Op != OpPut && e.Op != OpDelete {
+			g.fetch(pl.doc)
+		}
+		if g.err != nil {
+			return g.err
+		}
 		ev.KPrev = pl.doc.seq
-		if _, err := pl.doc.apply(e.Seq, e.Op, e.Data, maxDoc); err != nil {
+		if _, err := pl.doc.apply(e.Seq, e.Op, e.Data, maxDoc, nil); err != nil {
 			return fmt.Errorf("store: event %d: %w", e.Seq, err)
 		}
 	}

@@ -110,8 +110,11 @@ func (f *logFolder) fold(r *record, size int) error {
 	item := lagItem{seq: r.Seq, size: int32(size), head: s.headOverlay(h)}
 	if r.Key != "" {
 		d := g.loadDoc(DocKey{Stream: r.Stream, Key: r.Key})
+		if g.err == nil {
+			g.fetch(d)
+		}
 		if d.seq < r.Seq {
-			if _, err := d.apply(r.Seq, r.Op, r.Data, maxDoc); err != nil {
+			if _, err := d.apply(r.Seq, r.Op, r.Data, maxDoc, nil); err != nil {
 				return &CorruptError{Seq: r.Seq, Err: err}
 			}
 		}

@@ -247,7 +247,7 @@ func foldKey(tx *bolt.Tx, at DocKey, seq, floor Seq) (docState, error) {
 		if err := parseRecord(chain[i], log.Get(seqKey(chain[i])), &rec); err != nil {
 			return docState{}, err
 		}
-		if _, err := st.apply(rec.Seq, rec.Op, rec.Data, maxDoc); err != nil {
+		if _, err := st.apply(rec.Seq, rec.Op, rec.Data, maxDoc, nil); err != nil {
 			return docState{}, &CorruptError{Seq: rec.Seq, Err: err}
 		}
 	}

@@ -247,7 +247,7 @@ func (f *viewFolder) fold(r *record) error {
 		f.loaded += len(st.data)
 	}
 	f.loaded += len(r.Data)
-	if _, err := d.apply(r.Seq, r.Op, r.Data, maxDoc); err != nil {
+	if _, err := d.apply(r.Seq, r.Op, r.Data, maxDoc, nil); err != nil {
 		return &CorruptError{Seq: r.Seq, Err: err}
 	}
 	return nil

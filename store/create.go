@@ -107,7 +107,11 @@ func lockFile(f *os.File, path string) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	switch {
 	case err == nil:
-		return os.WriteFile(path+".pid", []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
+		err = os.WriteFile(path+".pid", []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
+		if noSpace(err) { // the name of the process is for a message only: a full disk must not keep the store from reading
+			err = nil
+		}
+		return err
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		return fmt.Errorf("%w: %s is open in %s", ErrLocked, path, holder(path))
 	}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"sort"
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
@@ -48,16 +47,23 @@ func (s *Store) Documents(f Filter, after DocKey, limit int) (DocPage, error) {
 
 // docStates walks the docs view, overlay over bucket, from a position on; pick makes documents of the entries.
 func (s *Store) docStates(f Filter, after DocKey, limit int, pick func(*bolt.Tx, DocKey, docState) (Doc, bool, error)) (page DocPage, err error) {
-	over := s.docOverlays(f, after)
-	sort.Slice(over, func(i, j int) bool { return over[i].at.less(over[j].at) })
+	w := docWalk{f: f}
+	w.over, w.cut = s.docOverlays(f, after, limit)
 	err = s.view(func(tx *bolt.Tx) error {
-		w := docWalk{c: tx.Bucket(bucketDocs).Cursor(), f: f, over: over}
+		w.c = tx.Bucket(bucketDocs).Cursor()
 		w.seek(after)
 		size, steps := 0, 0
 		for {
 			at, st, ok, err := w.next()
-			if err != nil || !ok {
+			if err != nil {
 				return err
+			}
+			if w.cut != nil && (!ok || w.cut.less(at)) { // behind it the overlay was not looked at
+				page.Through, page.More = *w.cut, true
+				return nil
+			}
+			if !ok {
+				return nil
 			}
 			if (size >= limit && len(page.Docs) > 0) || steps >= scanRecords {
 				page.More = true
@@ -71,39 +77,47 @@ func (s *Store) docStates(f Filter, after DocKey, limit int, pick func(*bolt.Tx,
 			}
 			if ok {
 				page.Docs = append(page.Docs, d)
-				size += len(d.Data) + len(d.Key) + len(d.Stream) + 40
+				size += len(d.Data) + docCost(at)
 			}
 		}
 	})
 	return page, err
 }
 
+// docCost is what a document counts on a page beside its data.
+func docCost(at DocKey) int { return len(at.Key) + len(at.Stream) + 40 }
+
 type overlaid struct {
 	at DocKey
 	docState
 }
 
-// docOverlays copies the overlay's entries of the filter behind a position.
-func (s *Store) docOverlays(f Filter, after DocKey) (out []overlaid) {
+// docOverlays copies the overlay's entries of the filter behind a position, as many as a page may need: cut is the last key
+// that was looked at if there are more, else nil.
+func (s *Store) docOverlays(f Filter, after DocKey, limit int) (out []overlaid, cut *DocKey) {
+	name, exact := f.Stream()
+	from := after
+	if first := (DocKey{Stream: Stream(f.Prefix())}); from.less(first) {
+		from = first
+	}
+	size, looked := 0, 0
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	add := func(m map[string]*docEntry) {
-		for _, e := range m {
-			if after.less(e.at) {
-				out = append(out, overlaid{e.at, e.docState})
-			}
+	for e := range s.docOrder.from(from) {
+		if exact && e.at.Stream != name || !exact && !strings.HasPrefix(string(e.at.Stream), f.Prefix()) {
+			break
+		}
+		if size > max(limit, 0) || looked > scanRecords {
+			return out, cut
+		}
+		cut = &e.at
+		looked++
+		if e.at != after && f.Match(e.at.Stream) {
+			out = append(out, overlaid{e.at, e.docState})
+			size += len(e.data) + docCost(e.at)
 		}
 	}
-	if name, exact := f.Stream(); exact {
-		add(s.docs[name])
-		return out
-	}
-	for name, m := range s.docs {
-		if f.Match(name) {
-			add(m)
-		}
-	}
-	return out
+	return out, nil
 }
 
 // docWalk merges sorted overlay entries with the bucket; an overlay entry hides the bucket's.
@@ -111,6 +125,7 @@ type docWalk struct {
 	c    *bolt.Cursor
 	f    Filter
 	over []overlaid
+	cut  *DocKey // nil: over has all there is in the overlay
 	k, v []byte
 }
 
@@ -259,7 +274,7 @@ func (s *Store) foldAt(tx *bolt.Tx, at DocKey, now docState, seq Seq) (Doc, bool
 // foldChain folds events, given from the newest to the oldest, into a state.
 func foldChain(at DocKey, st docState, chain []Event) (Doc, bool, error) {
 	for i := len(chain) - 1; i >= 0; i-- {
-		if _, err := st.apply(chain[i].Seq, chain[i].Op, chain[i].Data, maxDoc); err != nil {
+		if _, err := st.apply(chain[i].Seq, chain[i].Op, chain[i].Data, maxDoc, nil); err != nil {
 			return Doc{}, false, &CorruptError{Seq: chain[i].Seq, Err: err}
 		}
 	}

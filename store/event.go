@@ -78,6 +78,7 @@ type Push struct {
 	Done func(*Push)
 
 	size   int      // what it counts in the queue, in bytes
+	judged int      // how many mutations have their verdicts from groups before; always 0 with Atomic
 	prints []uint64 // fingerprints of the mutations
 }
 
@@ -128,7 +129,38 @@ type Refusal struct {
 	Code    Code
 	Message string
 	Seq     Seq    // with CodeConflict: the last event's seq, 0: no document
-	Data    []byte // with CodeConflict: the current document as JSON, or nil
+	Data    []byte // with CodeConflict: the current document as JSON, or nil; see WithDocument
+
+	current func() (Doc, bool, error) // reads the document of a conflict
+}
+
+// HasDocument reports whether there is, or was, a document of a conflict to be told.
+func (r *Refusal) HasDocument() bool { return r.Data != nil || r.current != nil }
+
+// WithDocument returns the refusal with the document of its conflict as it is now, which may be newer than what was judged,
+// as its Seq then tells. It is read here, by whoever wants it, and not when the mutation is judged: so nobody waits for it,
+// and answers that are not read hold no documents. A document that cannot be read is left out.
+func (r *Refusal) WithDocument() *Refusal {
+	if r.current == nil {
+		return r
+	}
+	full := *r.WithoutDocument()
+	d, ok, err := r.current()
+	switch {
+	case err != nil:
+	case !ok:
+		full.Seq = 0
+	default:
+		full.Seq, full.Data = d.Seq, d.Data
+	}
+	return &full
+}
+
+// WithoutDocument returns the refusal without the document of its conflict, for those who may not read it.
+func (r *Refusal) WithoutDocument() *Refusal {
+	bare := *r
+	bare.Data, bare.current = nil, nil
+	return &bare
 }
 
 // Error returns code and message.

@@ -86,9 +86,10 @@ func diskFull(err error) bool {
 		return true
 	}
 	var pe *fs.PathError
-	return errors.As(err, &pe) && (pe.Op == "write" || pe.Op == "truncate") &&
-		(errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
+	return errors.As(err, &pe) && (pe.Op == "write" || pe.Op == "truncate") && noSpace(err)
 }
+
+func noSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // update runs fn in a write transaction on the writer goroutine. Errors of fn roll back and are returned; those of the
 // commit are sorted: errNoRoom when the disk is full, else the store has failed.
@@ -100,6 +101,7 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 			return err
 		}
 		defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+		s.lookAtMap()
 		if err := fn(tx); err != nil {
 			return err
 		}
@@ -134,6 +136,15 @@ func (s *Store) settle() error {
 		s.counters.syncedOnce.Add(1)
 	}
 	return err
+}
+
+// lookAtMap counts how often the memory map was replaced by a larger one, which only transactions of this goroutine do.
+func (s *Store) lookAtMap() {
+	at := s.db.Info().Data
+	if s.mapped != 0 && at != s.mapped {
+		s.counters.remaps.Add(1)
+	}
+	s.mapped = at
 }
 
 // errNoRoom: the disk is full, nothing was changed.

@@ -91,21 +91,106 @@ func TestCreateLeavesNoHalf(t *testing.T) {
 	}
 }
 
-// A disk that fills refuses appends by name, goes on answering reads and duplicates, keeps the order of a source, and
-// accepts again by itself when there is room.
-func TestDiskFull(t *testing.T) {
+// smallDisk mounts a disk of 40 MiB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a small file system needs root")
 	}
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=40m"); err != nil {
-		t.Fatal(err)
+		t.Skip("no small file system can be mounted here:", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {
 			t.Error(err)
 		}
 	})
+	return dir
+}
+
+// fillDisk writes until nothing more has room.
+func fillDisk(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 4096); err == nil; {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
+// A server whose disk is full gets out of that by itself when its retention lets something go: what trimming frees in the
+// file is room for new events, though the disk has none.
+func TestRetentionOnFullDisk(t *testing.T) {
+	for name, reserve := range map[string]int64{"reserve": 1 << 20, "no reserve": -1} {
+		t.Run(name, func(t *testing.T) {
+			dir := smallDisk(t)
+			path, ballast := filepath.Join(dir, "a.tidemark"), filepath.Join(dir, "ballast")
+			o := quiet()
+			o.reserve = reserve
+			s, err := Open(path, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			payload := `"` + strings.Repeat("x", 20<<10) + `"`
+			for range 1000 {
+				push(t, s, note("a", payload))
+			}
+			fillDisk(t, ballast)
+			for i := 0; s.Writable() == nil; i++ {
+				if push(t, s, note("a", payload)); i == 10_000 {
+					t.Fatal("the disk never filled")
+				}
+			}
+			head := s.Head()
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			fillDisk(t, ballast+"2") // what Close may have set free
+
+			o.Retention = Retention{Bytes: 4 << 20}
+			s = openTest(t, path, o)
+			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+			defer cancel()
+			for accepted := 0; accepted < 1000; { // 20 MB more than the disk has room for
+				v, err := s.AppendWait(ctx, &Push{Mutations: []Mutation{note("a", payload)}})
+				if err != nil {
+					t.Fatalf("after %d events: %v", accepted, err)
+				}
+				switch r := v[0].Refusal; {
+				case r == nil:
+					accepted++
+				case r.Code == CodeReadOnly:
+					time.Sleep(10 * time.Millisecond)
+				default:
+					t.Fatal(r)
+				}
+			}
+			err = s.onWriter(t.Context(), func() error { s.flushTo(s.Head()); s.retain(); return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			st := s.Stats()
+			if st.Head != head+1000 || st.LogBytes > 4<<20 || st.Floor < head {
+				t.Errorf("head %d, floor %d, %d bytes in the log", st.Head, st.Floor, st.LogBytes)
+			}
+			if reserve > 0 && st.TrimsFull == 0 { // without, the disk is not known to be full before something did not fit
+				t.Error("nothing was trimmed while the disk was full")
+			}
+		})
+	}
+}
+
+// A disk that fills refuses appends by name, goes on answering reads and duplicates, keeps the order of a source, and
+// accepts again by itself when there is room.
+func TestDiskFull(t *testing.T) {
+	dir := smallDisk(t)
 	for name, reserve := range map[string]int64{"reserve": 1 << 20, "no reserve": -1} {
 		t.Run(name, func(t *testing.T) {
 			o := quiet()

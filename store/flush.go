@@ -190,7 +190,7 @@ func (s *Store) nextSlice() *slice {
 		if it.doc != nil && it.doc.flushed < it.seq {
 			it.doc.flushed = it.doc.seq
 			sl.docs = append(sl.docs, *it.doc)
-			size += it.doc.size
+			size += it.doc.memory()
 			sl.entry.docs = append(sl.entry.docs, it.doc)
 		}
 	}
@@ -252,7 +252,8 @@ func (s *Store) dropSlice(sl *slice) {
 		if d := it.doc; d != nil && d.seq <= sl.to.seq {
 			if m := s.docs[d.at.Stream]; m[d.at.Key] == d {
 				delete(m, d.at.Key)
-				s.docBytes -= int64(d.size)
+				s.docOrder.remove(d.at)
+				s.docBytes -= int64(d.memory())
 				if len(m) == 0 {
 					delete(s.docs, d.at.Stream)
 				}

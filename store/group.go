@@ -10,13 +10,19 @@ import (
 // A group is a list of pushes that are judged and committed together. Until its commit has returned, what it changes lives
 // here and nowhere else: a failed commit forgets the group and nothing more.
 //
+// What a group holds in memory is bounded: by what the queue gives it, and by groupDocs for the documents that it needs beside.
+// Where that bound is reached the group ends, between two pushes or inside one that is not atomic, and what is left over
+// becomes the next group.
+//
 // A mutation is judged in the order of docs/protocol.md: known id, expectation, document, place.
 type group struct {
 	s        *Store
 	tx       *bolt.Tx // write transaction; a read transaction when nothing can be written
 	readOnly *Refusal // what every new event gets when nothing can be written
 
-	pushes  []*Push
+	pushes  []*Push // those that it judges to their end
+	rest    []*Push // those that are left over; of the first, mutations may have been judged
+	held    int     // bytes of documents that were read from the bucket, or folded
 	events  []Event
 	places  []place
 	heads   map[Stream]*groupHead
@@ -24,6 +30,7 @@ type group struct {
 	ids     map[ID]int // index in events
 	sources map[*Source]Source
 	undo    []undoStep // of the atomic push that is being judged
+	push    int        // number of the push that is being judged, from 1
 	atomic  bool
 	next    Seq
 	at      int64
@@ -44,12 +51,14 @@ type groupHead struct {
 	headState
 	name    Stream
 	flushed Seq
+	saved   int // the push for which undo has it
 }
 
 type groupDoc struct {
 	docState
 	at      DocKey
 	flushed Seq
+	saved   int
 }
 
 type undoStep struct {
@@ -62,7 +71,7 @@ type undoStep struct {
 func (s *Store) newGroup(tx *bolt.Tx, pushes []*Push, readOnly *Refusal) *group {
 	n := 0
 	for _, p := range pushes {
-		n += len(p.Mutations)
+		n += len(p.Mutations) - p.judged
 	}
 	return &group{
 		s: s, tx: tx, pushes: pushes, readOnly: readOnly,
@@ -77,49 +86,100 @@ func (s *Store) newGroup(tx *bolt.Tx, pushes []*Push, readOnly *Refusal) *group 
 	}
 }
 
-// judge gives every push its verdicts.
+// groupDocs bounds the documents, in bytes, that a group reads from the bucket or folds: a small patch may need a large
+// one, and a push has a thousand patches. An atomic push that needs more is refused.
+const groupDocs = 16 << 20
+
+// judge gives the pushes their verdicts, as far as its bound allows; at least one mutation is judged.
 func (g *group) judge() error {
-	for _, p := range g.pushes {
-		g.judgePush(p)
+	for i, p := range g.pushes {
+		whole := g.judgePush(p)
 		if g.err != nil {
 			return g.err
+		}
+		if !whole {
+			g.pushes, g.rest = g.pushes[:i], g.pushes[i:]
+			break
 		}
 	}
 	return nil
 }
 
-func (g *group) judgePush(p *Push) {
-	p.Verdicts = p.Verdicts[:0]
+// left returns the pushes that the next group begins with. It is called once the group is durable: verdicts of a part of a
+// push stand then.
+func (g *group) left() []*Push {
+	if len(g.rest) > 0 {
+		g.rest[0].judged = len(g.rest[0].Verdicts)
+		g.s.counters.groupsCut.Add(1)
+	}
+	return g.rest
+}
+
+// judgePush reports false when the group has to end before the push does.
+func (g *group) judgePush(p *Push) (whole bool) {
+	p.Verdicts = p.Verdicts[:p.judged]
 	if r := g.locked(p); r != nil {
-		for range p.Mutations {
+		for range p.Mutations[p.judged:] {
 			p.Verdicts = append(p.Verdicts, Verdict{Refusal: r})
 		}
-		return
+		return true
 	}
-	mark := len(g.events)
+	g.push++
 	g.atomic, g.undo = p.Atomic, g.undo[:0]
-	refused := -1
+	if p.Atomic {
+		whole = g.judgeAtomic(p)
+	} else {
+		whole = g.judgeEach(p)
+	}
+	if whole && g.err == nil {
+		g.lock(p)
+	}
+	return whole
+}
+
+// judgeEach judges the mutations of a push that is not atomic, from where the group before came to.
+func (g *group) judgeEach(p *Push) (whole bool) {
 	var later *Refusal
-	for i := range p.Mutations {
-		v := Verdict{Refusal: later}
+	for i := p.judged; i < len(p.Mutations) && g.err == nil; i++ {
+		v, fits := Verdict{Refusal: later}, true
 		if later == nil {
-			v = g.judgeOne(p, i)
+			v, fits = g.judgeOne(p, i, g.held > 0)
 		}
-		if v.Refusal != nil && v.Refusal.Code.Later() && !p.Atomic && (p.Source != nil || g.readOnly != nil) {
-			later = v.Refusal // what comes after it must not overtake it, nor be judged without it
+		if !fits {
+			return false
+		}
+		if v.Refusal != nil && v.Refusal.Code.Later() && (p.Source != nil || g.readOnly != nil) {
+			later = v.Refusal // what comes after it must not overtake it, nor be judged without it; nothing of it needs room
+		}
+		p.Verdicts = append(p.Verdicts, v)
+	}
+	return true
+}
+
+// judgeAtomic judges an atomic push. One that does not fit beside what the group holds already is left to the next group,
+// where it is alone; one that needs too much by itself is refused.
+func (g *group) judgeAtomic(p *Push) (whole bool) {
+	mark, before, refused := len(g.events), g.held, -1
+	for i := range p.Mutations {
+		v, fits := g.judgeOne(p, i, g.held > before || before > 0)
+		if !fits && before > 0 {
+			g.takeBack(mark)
+			p.Verdicts = p.Verdicts[:0]
+			return false
+		}
+		if !fits {
+			v = refuse(CodeTooLarge, "the documents that this atomic push patches have more than %d bytes", g.s.opts.docs)
 		}
 		if v.Refusal != nil && refused < 0 {
 			refused = i
 		}
 		p.Verdicts = append(p.Verdicts, v)
 		if g.err != nil {
-			return
+			return true
 		}
 	}
-	if p.Atomic {
-		g.finishAtomic(p, mark, refused)
-	}
-	g.lock(p)
+	g.finishAtomic(p, mark, refused)
+	return true
 }
 
 // locked returns the refusal that a push gets because an earlier one of its source was refused with "later".
@@ -171,18 +231,7 @@ func (g *group) finishAtomic(p *Push, mark, refused int) {
 		}
 		return
 	}
-	for i := len(g.undo) - 1; i >= 0; i-- {
-		u := g.undo[i]
-		u.head.headState = u.headState
-		if u.doc != nil {
-			u.doc.docState = u.docState
-		}
-	}
-	for _, e := range g.events[mark:] {
-		delete(g.ids, e.ID)
-	}
-	g.next -= Seq(len(g.events) - mark)
-	g.events, g.places = g.events[:mark], g.places[:mark]
+	g.takeBack(mark)
 	later := p.Verdicts[refused].Refusal.Code.Later()
 	for i := range p.Verdicts {
 		v := &p.Verdicts[i]
@@ -198,22 +247,59 @@ func (g *group) finishAtomic(p *Push, mark, refused int) {
 	}
 }
 
+// takeBack undoes what the atomic push that began at a mark has done.
+func (g *group) takeBack(mark int) {
+	for _, u := range g.undo {
+		if u.head != nil {
+			u.head.headState = u.headState
+		}
+		if u.doc != nil {
+			u.doc.docState = u.docState
+		}
+	}
+	for _, e := range g.events[mark:] {
+		delete(g.ids, e.ID)
+	}
+	g.next -= Seq(len(g.events) - mark)
+	g.events, g.places = g.events[:mark], g.places[:mark]
+}
+
+// save keeps what an atomic push is about to change, the first time: a document that is patched a thousand times in one
+// push is not kept a thousand times.
+func (g *group) save(h *groupHead, d *groupDoc) {
+	if !g.atomic {
+		return
+	}
+	var u undoStep
+	if h.saved != g.push {
+		h.saved, u.head, u.headState = g.push, h, h.headState
+	}
+	if d != nil && d.saved != g.push {
+		d.saved, u.doc, u.docState = g.push, d, d.docState
+	}
+	if u.head != nil || u.doc != nil {
+		g.undo = append(g.undo, u)
+	}
+}
+
 var aborted = &Refusal{Code: CodeAborted, Message: "another mutation of this atomic push was refused"}
 
-func (g *group) judgeOne(p *Push, i int) Verdict {
+// judgeOne judges one mutation; fits is false if it needs a document for which the group has no room. Unless bounded, the
+// first document has room in any case.
+func (g *group) judgeOne(p *Push, i int, bounded bool) (v Verdict, fits bool) {
 	if p.Refused != nil && p.Refused[i] != nil {
-		return Verdict{Refusal: p.Refused[i]}
+		return Verdict{Refusal: p.Refused[i]}, true
 	}
 	m := &p.Mutations[i]
 	fp := p.prints[i]
 	seq, known, ok := g.lookup(m.ID)
 	switch {
 	case g.err != nil:
-		return Verdict{}
+		return Verdict{}, true
 	case ok && known == fp:
-		return Verdict{Seq: seq, Dup: true}
+		return Verdict{Seq: seq, Dup: true}, true
 	case ok:
-		return refuse(CodeIDReused, "this id was used for a mutation with other content")
+		return refuse(CodeIDReused, "this id was used for a mutation with other content"), true
 	}
 	h := g.head(m.Stream)
 	var d *groupDoc
@@ -221,15 +307,23 @@ func (g *group) judgeOne(p *Push, i int) Verdict {
 		d = g.doc(m.Stream, m.Key)
 	}
 	if g.err != nil {
-		return Verdict{}
+		return Verdict{}, true
 	}
 	if r := g.expect(m, h, d); r != nil {
-		return Verdict{Refusal: r}
+		return Verdict{Refusal: r}, true
 	}
 	if g.readOnly != nil {
-		return Verdict{Refusal: g.readOnly}
+		return Verdict{Refusal: g.readOnly}, true
 	}
-	return g.accept(p, m, fp, h, d)
+	if d != nil && m.Op != OpPut && m.Op != OpDelete {
+		if bounded && g.held+d.unread > g.s.opts.docs {
+			return Verdict{}, false
+		}
+		if g.fetch(d); g.err != nil {
+			return Verdict{}, true
+		}
+	}
+	return g.accept(p, m, fp, h, d), true
 }
 
 func refuse(code Code, format string, a ...any) Verdict {
@@ -251,20 +345,18 @@ func (g *group) accept(p *Push, m *Mutation, fp uint64, h *groupHead, d *groupDo
 	if h.name.Reserved() {
 		e.Flags |= FlagControl
 	}
-	step := undoStep{head: h, headState: h.headState, doc: d}
+	g.save(h, d)
 	if d != nil {
-		step.docState = d.docState
 		e.KPrev = d.seq
-		ok, err := d.apply(e.Seq, m.Op, m.Data, g.s.opts.Limits.Doc)
+		before := d.data
+		ok, err := d.apply(e.Seq, m.Op, m.Data, g.s.opts.Limits.Doc, &g.s.sizes)
+		g.hold(before, d.data)
 		if err != nil {
 			return refuse(CodeMutationInvalid, "data: %v", err)
 		}
 		if !ok {
 			return refuse(CodeTooLarge, "the document would have more than %d bytes", g.s.opts.Limits.Doc)
 		}
-	}
-	if g.atomic {
-		g.undo = append(g.undo, step)
 	}
 	pl := place{head: h, doc: d, fp: fp}
 	pl.skip1, pl.skip2 = h.advance(e.Seq)
@@ -295,10 +387,8 @@ func (g *group) expect(m *Mutation, h *groupHead, d *groupDoc) *Refusal {
 		r.Seq = 0
 		return r
 	}
-	if err := d.fold(); err != nil { // here, so that the next conflict on this document costs nothing
-		g.err = err
-	}
-	r.Data = d.data
+	log, st, key := g.s, h.name, cloneString(m.Key)
+	r.current = func() (Doc, bool, error) { return log.Doc(st, key) }
 	return r
 }
 
@@ -355,6 +445,8 @@ func (g *group) loadHead(name Stream) *groupHead {
 	return &groupHead{headState: st, name: Stream(string(append([]byte(nil), name...))), flushed: st.last}
 }
 
+// doc returns the group's state of a document. One that comes from the bucket is not read yet: most mutations need no more
+// of it than its seq.
 func (g *group) doc(st Stream, key string) *groupDoc {
 	at := DocKey{Stream: st, Key: key}
 	d := g.docs[at]
@@ -369,11 +461,37 @@ func (g *group) loadDoc(at DocKey) *groupDoc {
 	if e := g.s.docs[at.Stream][at.Key]; e != nil {
 		return &groupDoc{docState: e.docState, at: e.at, flushed: e.flushed}
 	}
-	st, err := getDoc(g.tx.Bucket(bucketDocs), at)
+	st, err := peekDoc(g.tx.Bucket(bucketDocs), at)
 	if err != nil {
 		g.err = err
 	}
 	return &groupDoc{docState: st, at: at, flushed: st.seq}
+}
+
+// fetch reads a document that has not been read yet.
+func (g *group) fetch(d *groupDoc) {
+	if d.unread == 0 {
+		return
+	}
+	st, err := getDoc(g.tx.Bucket(bucketDocs), d.at)
+	if err != nil {
+		g.err = err
+		return
+	}
+	d.docState = st
+	g.hold(nil, st.data)
+}
+
+// hold counts a document that is new in memory. What it replaces may still be needed, to undo or by a sizer, so that nothing
+// is taken off.
+func (g *group) hold(before, now []byte) {
+	if len(now) == 0 || len(before) > 0 && &before[0] == &now[0] {
+		return
+	}
+	g.held += len(now)
+	if most := &g.s.counters.groupDocsMost; int64(g.held) > most.Load() {
+		most.Store(int64(g.held))
+	}
 }
 
 // write encodes the new events and puts them into the log. Afterwards the events' bytes point into the records, so that

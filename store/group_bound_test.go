@@ -3,40 +3,222 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
 
-// Conflicts on one document share its folded form, however many they are.
-func TestConflictsFoldOnce(t *testing.T) {
-	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
-	var doc bytes.Buffer
-	doc.WriteString(`{"a":0`)
-	for i := 0; doc.Len() < 200<<10; i++ {
-		fmt.Fprintf(&doc, `,"m%d":%d`, i, i)
+// bigDocs fills bucket docs with n documents of 64 KiB.
+func bigDocs(t *testing.T, s *Store, n int) {
+	t.Helper()
+	big := fmt.Sprintf(`{"v":"%0*d"}`, 64<<10, 7)
+	for i := range n {
+		push(t, s, put("s", fmt.Sprint(i), big))
 	}
-	doc.WriteString("}")
-	ms := []Mutation{put("s", "k", doc.String())}
-	for i := range 1000 {
-		m := Mutation{ID: NewID(), Stream: "s", Key: "k", Op: OpPatch, Data: fmt.Appendf(nil, `{"a":%d}`, i)}
-		if i >= 60 {
-			m.Expect = Expect{Kind: ExpectSeq, Seq: 1 << 40}
+	err := s.onWriter(t.Context(), func() error { s.flushTo(s.Head()); return nil })
+	if err != nil || len(s.docs) != 0 {
+		t.Fatalf("%d streams have documents in memory, %v", len(s.docs), err)
+	}
+}
+
+func patches(n int, expect Expect) (ms []Mutation) {
+	for i := range n {
+		ms = append(ms, Mutation{ID: NewID(), Stream: "s", Key: fmt.Sprint(i), Op: OpPatch, Data: []byte(`{"n":1}`), Expect: expect})
+	}
+	return ms
+}
+
+// A push of small patches to many large documents is judged in pieces: no group holds more of them than its bound.
+func TestGroupHoldsFewDocuments(t *testing.T) {
+	o := quiet()
+	o.docs, o.flush.bytes = 1<<20, 4<<20
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	const docs = 300
+	bigDocs(t, s, docs)
+	before := s.Stats()
+	for i, v := range push(t, s, patches(docs, Expect{})...) {
+		if v.Refusal != nil || v.Seq != Seq(docs+i+1) {
+			t.Fatalf("patch %d: %+v %v", i, v, v.Refusal)
 		}
-		ms = append(ms, m)
+		if d, ok, err := s.Doc("s", fmt.Sprint(i)); err != nil || !ok || !bytes.HasSuffix(d.Data, []byte(`7","n":1}`)) {
+			t.Fatalf("document %d: %t %v", i, ok, err)
+		}
 	}
-	start := time.Now()
+	st := s.Stats()
+	if cut := st.GroupsCut - before.GroupsCut; cut < docs*64/1024-1 || st.Commits-before.Commits != cut+1 {
+		t.Errorf("%d groups were cut, %d committed", cut, st.Commits-before.Commits)
+	}
+	if st.GroupDocsMost > 1<<20 || st.GroupDocsMost < 1<<19 {
+		t.Errorf("a group held documents of %d bytes", st.GroupDocsMost)
+	}
+	if s.docBytes > 5<<20 {
+		t.Errorf("documents of %d bytes are in memory", s.docBytes)
+	}
+}
+
+// Puts, deletes and conflicts need no document; the one that a conflict tells of is read by whoever wants it.
+func TestWhatNeedsNoDocumentReadsNone(t *testing.T) {
+	o := quiet()
+	o.docs = 100 << 10
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	const docs = 20
+	bigDocs(t, s, docs)
+	before := s.Stats()
+	ms := patches(docs, Expect{Kind: ExpectSeq, Seq: 1 << 40})
+	for i := range docs - 1 {
+		ms = append(ms, put("s", fmt.Sprint(i), "1"), Mutation{Stream: "s", Key: fmt.Sprint(i), Op: OpDelete})
+	}
 	vs := push(t, s, ms...)
-	took := time.Since(start)
-	first, last := vs[100].Refusal, vs[1000].Refusal
-	if first == nil || last == nil || &first.Data[0] != &last.Data[0] {
-		t.Errorf("each conflict has a document of its own; the push took %v", took)
+	for i, v := range vs[:docs] {
+		if v.Refusal == nil || v.Refusal.Code != CodeConflict || v.Refusal.Seq != Seq(i+1) || v.Refusal.Data != nil {
+			t.Fatalf("patch %d: %+v", i, v.Refusal)
+		}
 	}
-	if d, _, _ := s.Doc("s", "k"); !bytes.Equal(d.Data, last.Data) || !bytes.HasPrefix(d.Data, []byte(`{"a":59,`)) {
-		t.Error("the conflict tells another document than there is")
+	if r := vs[0].Refusal.WithDocument(); r.Data != nil || r.Seq != 0 {
+		t.Errorf("a document that was deleted: %.20s as of %d", r.Data, r.Seq)
 	}
+	if r := vs[docs-1].Refusal.WithDocument(); len(r.Data) < 64<<10 || r.Seq != docs {
+		t.Errorf("the conflict brings %d bytes as of %d", len(r.Data), r.Seq)
+	}
+	if r := vs[docs-1].Refusal.WithoutDocument(); r.HasDocument() || r.WithDocument().Data != nil {
+		t.Error("the document cannot be hidden")
+	}
+	if st := s.Stats(); st.GroupsCut != before.GroupsCut || st.GroupDocsMost > 64<<10+10 {
+		t.Errorf("%d groups were cut; one held %d bytes", st.GroupsCut-before.GroupsCut, st.GroupDocsMost)
+	}
+}
+
+// An atomic push is never cut: it has a group to itself, and is refused if that does not do.
+func TestAtomicPushHasItsBound(t *testing.T) {
+	o := quiet()
+	o.docs = 1 << 20
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	const docs = 40
+	bigDocs(t, s, docs)
+	head := s.Head()
+	vs, err := s.AppendWait(t.Context(), &Push{Atomic: true, Mutations: patches(docs, Expect{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range vs {
+		if want := map[bool]Code{true: CodeTooLarge, false: CodeAborted}[i == 15]; v.Refusal == nil || i <= 15 && v.Refusal.Code != want {
+			t.Fatalf("mutation %d: %v", i, v.Refusal)
+		}
+	}
+	if s.Head() != head {
+		t.Fatal("something of it is in the log")
+	}
+	commitTogether(t, s,
+		&Push{Mutations: patches(10, Expect{})},
+		&Push{Atomic: true, Mutations: patches(docs, Expect{})[20:34]},
+		&Push{Atomic: true, Mutations: patches(docs, Expect{})[34:]},
+	)
+	evs := readAll(t, s, All, head, PageLimit{})
+	if len(evs) != 30 || s.Stats().GroupsCut != 2 {
+		t.Fatalf("%d events, %d groups cut", len(evs), s.Stats().GroupsCut)
+	}
+	for i, e := range evs {
+		if more := i >= 10 && i != 23 && i != 29; e.Flags.Has(FlagMore) != more {
+			t.Errorf("event %d: flags %b", i, e.Flags)
+		}
+	}
+}
+
+// commitTogether commits pushes as the writer does when they wait together.
+func commitTogether(t *testing.T, s *Store, ps ...*Push) {
+	t.Helper()
+	answered := 0
+	err := s.onWriter(t.Context(), func() error {
+		for _, p := range ps {
+			p.Done = func(*Push) { answered++ }
+			if err := p.prepare(&s.opts.Limits); err != nil {
+				return err
+			}
+		}
+		s.commit(ps)
+		return nil
+	})
+	if err != nil || answered != len(ps) {
+		t.Fatalf("%d of %d pushes were answered, %v", answered, len(ps), err)
+	}
+}
+
+// Cutting groups changes nothing but the groups: whatever a push holds, its verdicts are the same.
+func TestCutGroupsJudgeTheSame(t *testing.T) {
+	var cuts int64
+	for seed := range seeds(300) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		var logs [2]*Store
+		for i, docs := range []int{0, 3000} {
+			o := quiet()
+			o.docs, o.now = docs, func() time.Time { return time.UnixMilli(1_790_000_000_000) }
+			o.Limits.Doc = 1000
+			logs[i] = openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+		}
+		sources := [2][]*Source{{nil, {}, {}}, {nil, {}, {}}}
+		var sent []Mutation
+		for range 6 {
+			var ps [2][]*Push
+			for range 1 + r.IntN(6) {
+				ms, refused := cutMutations(r, &sent)
+				n, atomic := r.IntN(3), r.IntN(2) == 0 && len(ms) < 4
+				for i := range ps {
+					p := &Push{Source: sources[i][n], Atomic: atomic, Mutations: slices.Clone(ms), Refused: slices.Clone(refused)}
+					ps[i] = append(ps[i], p)
+				}
+			}
+			for i, s := range logs {
+				commitTogether(t, s, ps[i]...)
+				if err := s.onWriter(t.Context(), func() error { s.flushTo(s.Head()); return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i, p := range ps[0] {
+				for j, v := range p.Verdicts {
+					if w := ps[1][i].Verdicts[j]; !sameVerdict(v, w) {
+						t.Fatalf("seed %d: %+v: %+v %v, in one group %+v %v", seed, p.Mutations[j], w, w.Refusal, v, v.Refusal)
+					}
+				}
+			}
+		}
+		cuts += logs[1].Stats().GroupsCut
+	}
+	if cuts < 100 {
+		t.Errorf("%d groups were cut", cuts)
+	}
+}
+
+// cutMutations makes mutations of documents that are large beside the bound of a group.
+func cutMutations(r *rand.Rand, sent *[]Mutation) (ms []Mutation, refused []*Refusal) {
+	ms = make([]Mutation, 1+r.IntN(12))
+	refused = make([]*Refusal, len(ms))
+	for i := range ms {
+		m := Mutation{ID: NewID(), Stream: "s", Key: fmt.Sprint(r.IntN(8)), Op: OpPatch}
+		m.Data = fmt.Appendf(nil, `{"m%d":%d}`, r.IntN(3), r.IntN(1000))
+		switch r.IntN(8) {
+		case 0, 1:
+			m.Op, m.Data = OpPut, fmt.Appendf(nil, `{"v":"%0*d"}`, 600+r.IntN(400), 7)
+		case 2:
+			m.Op, m.Data = OpNone, []byte("1")
+			m.Type = "seen"
+		case 3:
+			m.Expect = Expect{Kind: ExpectSeq, Seq: Seq(r.IntN(60))}
+		case 4:
+			if len(*sent) > 0 {
+				m = (*sent)[r.IntN(len(*sent))]
+			}
+		}
+		if r.IntN(30) == 0 {
+			refused[i] = &Refusal{Code: []Code{CodeForbidden, CodeOverloaded}[r.IntN(2)]}
+		}
+		ms[i] = m
+		*sent = append(*sent, m)
+	}
+	return ms, refused
 }
 
 // The documents that small patches bring into memory are bounded like the events are.

@@ -12,7 +12,7 @@ import (
 // mergeIDs starts the next merge of id runs, if one is due and none is under way. It is called on the writer goroutine;
 // the merge reads on a goroutine of its own, which Close waits for, and hands the writer slice after slice.
 func (s *Store) mergeIDs() {
-	if s.merging {
+	if s.merging || s.refuse.Load() != nil { // a merge needs twice the room: on a full disk, trimming comes first
 		return
 	}
 	m := s.ids.merge()

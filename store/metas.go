@@ -22,7 +22,7 @@ const (
 	maxPage      = 1 << 24
 	metaPageSize = 8  // offset of the page size within the meta
 	metaRoot     = 16 // offset of the page of the buckets
-	metaFreelist = 32
+	metaFreelist = 32 // offset of the number of the page that lists the free ones
 	metaHigh     = 40 // offset of the number of pages
 	metaTxid     = 48 // offset of the transaction id
 )
@@ -206,4 +206,25 @@ func pageSizeOf(f *os.File) (int, error) {
 		}
 	}
 	return 0, ErrNotStore
+}
+
+// freePages counts the free pages of the file as of the last commit, those that were freed by it included.
+func freePages(f *os.File) (pages, size int64, err error) {
+	n, err := pageSizeOf(f)
+	if err != nil {
+		return 0, 0, err
+	}
+	_, newer, err := readMetas(f, n, metaAt+metaLen)
+	if err != nil {
+		return 0, 0, err
+	}
+	size = int64(n)
+	var head [metaAt + 8]byte // of a page: number (8), flags (2), count (2), overflow (4); then of the list its length, if count has no room for it
+	if _, err := f.ReadAt(head[:], int64(newer.freelist)*size); err != nil {
+		return 0, 0, err
+	}
+	if pages = int64(binary.NativeEndian.Uint16(head[10:])); pages == 0xffff {
+		pages = int64(binary.NativeEndian.Uint64(head[metaAt:]))
+	}
+	return pages, size, nil
 }

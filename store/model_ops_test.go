@@ -53,7 +53,7 @@ func TestModel(t *testing.T) {
 		"merged reads": total.MergedReads, "near skips": total.SkipsNear, "pages that ended at a bound": total.PagesShrunk,
 		"flush slices beyond the first of each store": total.FlushSlices - int64(seeds), "throttled groups": total.ThrottledGroups,
 		"merged id runs": total.IDMergedRuns, "trims": total.Trims, "trims held": total.TrimsHeld, "duplicates": total.Duplicates,
-		"refusals": total.Refused, "backups": total.Backups, "reads below the floor": int64(trimmedReads),
+		"refusals": total.Refused, "backups": total.Backups, "reads below the floor": min(int64(trimmedReads), total.TrimmedReads),
 	} {
 		if n <= 0 {
 			t.Errorf("%s: the path was not taken", what)
@@ -341,10 +341,25 @@ func (r *modelRun) send(pushes, mutations int) {
 				r.Fatalf("mutation %+v (atomic %t): verdict %+v %+v, want %+v %+v", p.Mutations[j], p.Atomic,
 					p.Verdicts[j], p.Verdicts[j].Refusal, want[i][j], want[i][j].Refusal)
 			}
+			r.sameDocument(&p.Mutations[j], p.Verdicts[j].Refusal)
 		}
 	}
 	if r.s.Head() != r.m.head() {
 		r.Fatalf("head %d, want %d", r.s.Head(), r.m.head())
+	}
+}
+
+// sameDocument looks at the document that comes with a conflict: it is the one that there is now.
+func (r *modelRun) sameDocument(m *Mutation, refusal *Refusal) {
+	if refusal == nil || !refusal.HasDocument() {
+		return
+	}
+	got, want := refusal.WithDocument(), r.m.docs[DocKey{m.Stream, m.Key}]
+	if want.data == nil && got.Seq == 0 && got.Data == nil {
+		return
+	}
+	if got.Seq != want.seq || string(got.Data) != string(want.data) {
+		r.Fatalf("conflict of %+v: %s as of %d, want %s as of %d", m, got.Data, got.Seq, want.data, want.seq)
 	}
 }
 

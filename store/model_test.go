@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -359,5 +358,5 @@ func sameVerdict(a, b Verdict) bool {
 	if (a.Refusal == nil) != (b.Refusal == nil) || a.Seq != b.Seq || a.Prev != b.Prev || a.At != b.At || a.Dup != b.Dup {
 		return false
 	}
-	return a.Refusal == nil || a.Refusal.Code == b.Refusal.Code && a.Refusal.Seq == b.Refusal.Seq && bytes.Equal(a.Refusal.Data, b.Refusal.Data)
+	return a.Refusal == nil || a.Refusal.Code == b.Refusal.Code && a.Refusal.Seq == b.Refusal.Seq && a.Refusal.HasDocument() == b.Refusal.HasDocument()
 }

@@ -25,6 +25,7 @@ type Options struct {
 	pageSize int      // tests: bbolt's page size
 	mmapSize int      // tests: the initial map
 	flush    flushPol // tests: small slices
+	docs     int      // tests: groupDocs
 	reserve  int64    // tests: bytes kept allocated ahead of the file's use; negative: none
 	now      func() time.Time
 	faults   faults
@@ -80,6 +81,7 @@ func (o *Options) validate() error {
 	def(&o.TailBytes, 32<<20)
 	def(&o.QueueBytes, 16<<20)
 	def(&o.mmapSize, defaultMmap)
+	def(&o.docs, groupDocs)
 	if o.reserve == 0 {
 		o.reserve = 16 << 20
 	}

@@ -14,6 +14,14 @@ const DefaultPage = 256 << 10
 // and must not be changed. A *TrimmedError tells that some of them are no longer in the log; a *CorruptError names an
 // event that cannot be read. A page may be empty and still have More: then reading goes on from Through.
 func (s *Store) Read(f Filter, after Seq, lim PageLimit) (Page, error) {
+	page, err := s.read(f, after, lim)
+	if _, trimmed := errors.AsType[*TrimmedError](err); trimmed {
+		s.counters.trimmedReads.Add(1)
+	}
+	return page, err
+}
+
+func (s *Store) read(f Filter, after Seq, lim PageLimit) (Page, error) {
 	if lim.Bytes <= 0 {
 		lim.Bytes = DefaultPage
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 )
 
@@ -201,5 +203,39 @@ func TestReadBelowFloor(t *testing.T) {
 		if st, err := s.Resume(All, c); err != nil || st.Reset != want {
 			t.Errorf("%+v: %q %v, want %q", c, st.Reset, err, want)
 		}
+	}
+}
+
+// When the file outgrows its memory map, readers at work wait and then go on, with everything that they had.
+func TestReadersOutliveTheMap(t *testing.T) {
+	o := quiet()
+	o.mmapSize, o.TailBytes = 1<<16, 1
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	fill(t, s, 100, func(int) Stream { return "a" })
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				if p, err := s.Read(Only("a"), 0, PageLimit{Events: 100}); err != nil || len(p.Events) != 100 {
+					t.Errorf("%d events, %v", len(p.Events), err)
+					return
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+	data := `"` + strings.Repeat("x", 10<<10) + `"`
+	for range 500 {
+		push(t, s, note("b", data))
+	}
+	close(done)
+	wg.Wait()
+	if st := s.Stats(); st.Remaps == 0 {
+		t.Error("the file never outgrew its map")
 	}
 }

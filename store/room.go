@@ -1,8 +1,6 @@
 package store
 
 import (
-	"errors"
-	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -17,6 +15,10 @@ type reserve struct {
 
 // roomRetry is how often a full disk is tried again.
 const roomRetry = time.Second
+
+// roomInFile is how many bytes of free pages in the file are room enough to append on a full disk: a group, and the slices
+// of the views that follow it.
+const roomInFile = 2 * groupBytes
 
 func (s *Store) initReserve() {
 	s.reserve.off = s.opts.reserve < 0 || s.opts.file == nil
@@ -38,7 +40,8 @@ func (s *Store) extendReserve() bool {
 	case err == nil:
 		s.reserve.upTo = to
 		s.counters.reserveExtended.Add(1)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case noSpace(err) && s.freeInFile() >= roomInFile: // the file need not grow
+	case noSpace(err):
 		s.noRoom(&Refusal{Code: CodeReadOnly, Message: "the disk is nearly full"})
 		return false
 	default:
@@ -56,7 +59,20 @@ func (s *Store) noRoom(r *Refusal) {
 	s.roomCheck = s.opts.now().Add(roomRetry)
 }
 
-// tryRoom takes up appends again when the disk has room: the reserve can be had, and a little can be written.
+// freeInFile returns how many bytes of the file are free pages; 0 when it cannot tell.
+func (s *Store) freeInFile() int64 {
+	if s.opts.file == nil {
+		return 0
+	}
+	pages, size, err := freePages(s.opts.file)
+	if err != nil {
+		return 0
+	}
+	return pages * size
+}
+
+// tryRoom takes up appends again when there is room: the reserve can be had, or trimming has made room in the file, and a
+// little can be written.
 func (s *Store) tryRoom() {
 	if !s.extendReserve() {
 		return

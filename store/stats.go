@@ -23,16 +23,20 @@ type Stats struct {
 	FlushSlices, FlushedEntries          int64
 	FlushNanos, FlushMaxNanos            int64
 	ThrottledGroups                      int64 // groups that had to wait for a flush
+	GroupsCut, GroupDocsMost             int64 // groups that ended because of the documents that they needed; most bytes of those
+	SizersMade, SizedPatches             int64 // documents near the limit that were indexed; patches whose room was found so
 	TailReads, FileReads                 int64 // pages
 	DenseScans, HopReads, MergedReads    int64 // how pages of the file were found
 	SkipsNear, SkipsFar                  int64 // skip links followed
 	PagesShrunk                          int64 // pages that ended because a byte or record bound was reached
 	Trims, TrimmedEvents, TrimsHeld      int64
+	TrimsFull                            int64 // steps of the retention on a full disk
 	IDMerges, IDMergedRuns               int64
 	DiskFull, Rejudged                   int64 // groups refused for want of room; groups judged again
 	ReserveExtended                      int64
 	Backups                              int64
-	RemapsSinceOpen                      int64
+	TrimmedReads                         int64 // pages refused because trimming had passed the reader
+	Remaps                               int64 // times that the file outgrew its memory map
 }
 
 // counters are the live form of what Stats reports.
@@ -42,11 +46,12 @@ type counters struct {
 	flushSlices, flushedEntries                  atomic.Int64
 	flushNanos, flushMaxNanos                    atomic.Int64
 	throttled                                    atomic.Int64
+	groupsCut, groupDocsMost                     atomic.Int64
 	tailReads, fileReads                         atomic.Int64
 	denseScans, hopReads, mergedReads            atomic.Int64
 	skipsNear, skipsFar                          atomic.Int64
-	pagesShrunk                                  atomic.Int64
-	trims, trimmed, trimsHeld                    atomic.Int64
+	pagesShrunk, trimmedReads, remaps            atomic.Int64
+	trims, trimmed, trimsHeld, trimsFull         atomic.Int64
 	idMerges, idMergedRuns                       atomic.Int64
 	diskFull, rejudged, reserveExtended, backups atomic.Int64
 }
@@ -60,10 +65,13 @@ func (s *Store) Stats() Stats {
 		CommitNanos: c.commitNanos.Load(), SyncedOnce: c.syncedOnce.Load(),
 		FlushSlices: c.flushSlices.Load(), FlushedEntries: c.flushedEntries.Load(),
 		FlushNanos: c.flushNanos.Load(), FlushMaxNanos: c.flushMaxNanos.Load(), ThrottledGroups: c.throttled.Load(),
+		GroupsCut: c.groupsCut.Load(), GroupDocsMost: c.groupDocsMost.Load(),
+		SizersMade: s.sizes.made.Load(), SizedPatches: s.sizes.asked.Load(),
 		TailReads: c.tailReads.Load(), FileReads: c.fileReads.Load(),
 		DenseScans: c.denseScans.Load(), HopReads: c.hopReads.Load(), MergedReads: c.mergedReads.Load(),
 		SkipsNear: c.skipsNear.Load(), SkipsFar: c.skipsFar.Load(), PagesShrunk: c.pagesShrunk.Load(),
 		Trims: c.trims.Load(), TrimmedEvents: c.trimmed.Load(), TrimsHeld: c.trimsHeld.Load(),
+		TrimsFull: c.trimsFull.Load(), TrimmedReads: c.trimmedReads.Load(), Remaps: c.remaps.Load(),
 		IDMerges: c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
 		DiskFull: c.diskFull.Load(), Rejudged: c.rejudged.Load(), ReserveExtended: c.reserveExtended.Load(),
 		Backups: c.backups.Load(), QueueBytes: int64(s.queue.size()),

@@ -42,7 +42,8 @@ type Store struct {
 	mu       sync.RWMutex // guards what follows; held for memory work only, never across I/O
 	heads    map[Stream]*headEntry
 	docs     map[Stream]map[string]*docEntry
-	docBytes int64 // of the documents in docs
+	docOrder docOrder // the entries of docs
+	docBytes int64    // of the documents in docs
 	tail     tail
 	lag      lagQueue
 	ckpt     checkpoint
@@ -57,9 +58,12 @@ type Store struct {
 
 	// The writer goroutine's own.
 	sealer       *sealer
+	sizes        sizers
 	lastCRC      uint32
+	mapped       uintptr // where the file was mapped when last looked at
 	lastAt       int64
 	roomCheck    time.Time // no write is tried before, while the disk is full
+	trimCheck    time.Time // nor is a step of retention
 	reserve      reserve
 	interned     map[string]string
 	merging      bool
@@ -215,7 +219,9 @@ func (s *Store) Close() error {
 		}
 		err = s.db.Close()
 		if !s.opts.ReadOnly && s.failure() == nil {
-			err = errors.Join(err, os.Remove(s.path+".pid"))
+			if e := os.Remove(s.path + ".pid"); !errors.Is(e, fs.ErrNotExist) { // there was no room for it
+				err = errors.Join(err, e)
+			}
 		}
 	})
 	if f := s.failure(); f != nil {

@@ -70,10 +70,11 @@ func (s *Store) retain() {
 	}
 }
 
-// retainStep removes a step's worth of what the retention lets go; false: there is no more.
+// retainStep removes a step's worth of what the retention lets go; false: there is no more. A full disk does not end it: what
+// is trimmed leaves free pages in the file, and a step needs only a few of them. When there are none it is tried again later.
 func (s *Store) retainStep() bool {
 	r := s.opts.Retention
-	if !r.enabled() || s.failure() != nil || s.refuse.Load() != nil {
+	if !r.enabled() || s.failure() != nil || s.opts.now().Before(s.trimCheck) {
 		return false
 	}
 	s.mu.RLock()
@@ -89,8 +90,15 @@ func (s *Store) retainStep() bool {
 	if goal.to <= floor && goal.bytes == 0 || ckpt <= floor {
 		return false
 	}
+	full := s.refuse.Load() != nil
 	more, err := s.trimStep(goal)
-	if err != nil && s.failure() == nil {
+	switch {
+	case errors.Is(err, errNoRoom):
+		s.trimCheck = s.opts.now().Add(roomRetry)
+	case err == nil && full:
+		s.counters.trimsFull.Add(1)
+	}
+	if err != nil && err != errNoRoom && s.failure() == nil {
 		s.opts.Logger.Error("retention could not trim the log", "err", err)
 	}
 	return more && err == nil
@@ -297,7 +305,7 @@ func (t *trimmer) fold(tx *bolt.Tx, r *record) error {
 		t.loaded += len(st.data)
 		t.docs[DocKey{Stream: Stream(cloneString(string(r.Stream))), Key: cloneString(r.Key)}] = d
 	}
-	if _, err := d.apply(r.Seq, r.Op, r.Data, maxDoc); err != nil {
+	if _, err := d.apply(r.Seq, r.Op, r.Data, maxDoc, nil); err != nil {
 		return &CorruptError{Seq: r.Seq, Err: err}
 	}
 	return nil

@@ -49,16 +49,22 @@ func (s *Store) step(pushes []*Push) {
 	if len(pushes) == 0 {
 		return
 	}
-	if s.lagOver(s.opts.flush.bound, s.opts.flush.bytes) {
-		s.counters.throttled.Add(1)
-		for s.failure() == nil && s.lagOver(s.opts.flush.bound, s.opts.flush.bytes) && s.flushSlice() {
-		}
-	}
+	s.throttle()
 	s.commit(pushes)
 	if s.lagOver(s.opts.flush.target, s.opts.flush.bytes/2) {
 		s.startFlush()
 	}
 	s.retainStep()
+}
+
+// throttle makes a group wait for slices of the views when they are too far behind.
+func (s *Store) throttle() {
+	if !s.lagOver(s.opts.flush.bound, s.opts.flush.bytes) {
+		return
+	}
+	s.counters.throttled.Add(1)
+	for s.failure() == nil && s.lagOver(s.opts.flush.bound, s.opts.flush.bytes) && s.flushSlice() {
+	}
 }
 
 // idle does what can wait: views, retention, reserve, and trying a full disk again.
@@ -87,11 +93,22 @@ func (s *Store) drain() {
 	}
 }
 
-// commit judges and commits a group, publishes it and answers everybody in it.
+// commit commits pushes as one group, or as several if the documents that they need are too many for one.
 func (s *Store) commit(pushes []*Push) {
+	for {
+		pushes = s.commitGroup(pushes)
+		if len(pushes) == 0 || s.failure() != nil {
+			return
+		}
+		s.throttle()
+	}
+}
+
+// commitGroup judges and commits a group, publishes it and answers everybody in it. It returns the pushes that are left over.
+func (s *Store) commitGroup(pushes []*Push) (rest []*Push) {
 	if r := s.refuse.Load(); r != nil {
 		s.refuseGroup(pushes, r)
-		return
+		return nil
 	}
 	start := time.Now()
 	crc := s.lastCRC
@@ -108,7 +125,7 @@ func (s *Store) commit(pushes []*Push) {
 			s.publish(g)
 		}
 		if s.opts.faults.ackEarly {
-			answer(pushes)
+			answer(g.pushes)
 		}
 		if len(g.events) == 0 {
 			return errNothing
@@ -120,16 +137,17 @@ func (s *Store) commit(pushes []*Push) {
 		s.counters.commits.Add(1)
 		s.counters.commitNanos.Add(int64(time.Since(start)))
 		s.finish(g)
-		return
+		return g.left()
 	case errors.Is(err, errNothing): // duplicates and refusals only: nothing to write
 		s.finish(g)
-		return
+		return g.left()
 	}
 	s.lastCRC = crc
 	if g != nil {
 		g.forget()
 	}
 	s.commitFailed(pushes, err)
+	return nil
 }
 
 var errNothing = errors.New("store: nothing to write")
@@ -171,7 +189,7 @@ func (s *Store) commitFailed(pushes []*Push, err error) {
 }
 
 // refuseGroup judges a group against what is on disk while nothing can be written: duplicates and conflicts get their true
-// verdicts, new events get r.
+// verdicts, new events get r. Nothing that is refused needs a document, so there is nothing that could be left over.
 func (s *Store) refuseGroup(pushes []*Push, r *Refusal) {
 	var g *group
 	err := s.view(func(tx *bolt.Tx) error {
@@ -193,9 +211,9 @@ func (s *Store) refuseGroup(pushes []*Push, r *Refusal) {
 func (s *Store) refuseAll(pushes []*Push, r *Refusal) {
 	g := group{s: s, sources: make(map[*Source]Source)}
 	for _, p := range pushes {
-		p.Verdicts = p.Verdicts[:0]
+		p.Verdicts = p.Verdicts[:p.judged]
 		g.locked(p)
-		for range p.Mutations {
+		for range p.Mutations[p.judged:] {
 			p.Verdicts = append(p.Verdicts, Verdict{Refusal: r})
 		}
 		g.lock(p)
@@ -287,8 +305,9 @@ func (s *Store) docOverlay(d *groupDoc) *docEntry {
 		at := DocKey{Stream: Stream(cloneString(string(d.at.Stream))), Key: cloneString(d.at.Key)}
 		e = &docEntry{at: at, flushed: d.flushed}
 		m[at.Key] = e
+		s.docOrder.add(e)
 	}
-	s.docBytes += int64(d.size - e.size)
+	s.docBytes += int64(d.memory() - e.memory())
 	e.docState = d.docState
 	return e
 }

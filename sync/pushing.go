@@ -74,10 +74,8 @@ func (m *machine) veil(p *store.Push) {
 	}
 	for i := range p.Verdicts {
 		r := p.Verdicts[i].Refusal
-		if r != nil && r.Data != nil && !m.principal.Allows(ActRead, store.Only(p.Mutations[i].Stream)) {
-			veiled := *r
-			veiled.Data = nil
-			p.Verdicts[i].Refusal = &veiled
+		if r != nil && r.HasDocument() && !m.principal.Allows(ActRead, store.Only(p.Mutations[i].Stream)) {
+			p.Verdicts[i].Refusal = r.WithoutDocument()
 		}
 	}
 }

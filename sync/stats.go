@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // counters are the figures of an engine; Stats reads them.
 type counters struct {
-	eventFrames, delivered, sharedPages, logPages, signals, signalsDropped, inWaits atomic.Int64
+	eventFrames, delivered, sharedPages, logPages, smallPages, signals, signalsDropped, inWaits atomic.Int64
 }
 
 // Stats are figures since the start, and of now where they say so.
@@ -15,6 +15,7 @@ type Stats struct {
 	Delivered      int64 // events in them
 	SharedPages    int64 // pages made of what was encoded before
 	LogPages       int64 // pages read from the log and encoded
+	SmallPages     int64 // pages that were made small, for a peer that stalls or because the budget is nearly spent
 	CacheBytes     int64 // encoded pages kept, now
 	BudgetBytes    int64 // on the way in or out, now
 	BudgetWaits    int64 // frames that had to wait to come in
@@ -38,6 +39,7 @@ func (e *Engine) Stats() Stats {
 	return Stats{
 		Sessions: sessions, Topics: e.rules.registry.size(),
 		EventFrames: c.eventFrames.Load(), Delivered: c.delivered.Load(), SharedPages: c.sharedPages.Load(), LogPages: c.logPages.Load(),
+		SmallPages: c.smallPages.Load(),
 		CacheBytes: e.cache.bytes(), BudgetBytes: used, BudgetWaits: budget.waits, BudgetParks: budget.parks, InWaits: c.inWaits.Load(),
 		Signals: c.signals.Load(), SignalsDropped: c.signalsDropped.Load(), PresenceBytes: e.shown.used.Load(),
 		Takeovers: e.clients.takeovers(),

@@ -25,6 +25,13 @@ func TestSwarm(t *testing.T) {
 	if testing.Short() {
 		seeds = 20
 	}
+	var total eventsync.Stats
+	ran := 0
+	defer func() {
+		if ran == seeds { // not when one is run by its name
+			everyPath(t, total)
+		}
+	}()
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -33,8 +40,27 @@ func TestSwarm(t *testing.T) {
 				log.pageMax = []int{0, 1, 3}[seed%3]
 				s := newSwarm(t, uint64(seed), log)
 				s.run(log.unsteady(s, seed%4 == 3))
+				ran++
+				st := s.engine.Stats()
+				total.EventFrames += st.EventFrames
+				total.SharedPages += st.SharedPages
+				total.LogPages += st.LogPages
+				total.SmallPages += st.SmallPages
+				total.Takeovers += st.Takeovers
 			})
 		})
+	}
+}
+
+// everyPath fails when the swarms did not take a way that they are there for.
+func everyPath(t *testing.T, st eventsync.Stats) {
+	for what, n := range map[string]int64{
+		"frames of events": st.EventFrames, "pages of what was encoded before": st.SharedPages, "pages of the log": st.LogPages,
+		"small pages": st.SmallPages, "takeovers": st.Takeovers,
+	} {
+		if n == 0 {
+			t.Errorf("%s: the path was not taken", what)
+		}
 	}
 }
 
@@ -213,6 +239,7 @@ func (s *swarm) dial(hear func(wire.Message)) *line {
 	l := &line{hear: hear, over: make(chan struct{}), slow: s.source()}
 	l.decoder.Limits = wire.Limits{}.WithDefaults()
 	l.session = s.engine.Connect(func() { l.pumps.Go(func() { l.pump(s.t) }) }, "")
+	l.session.Stalled(s.source().IntN(4) == 0)
 	return l
 }
 

@@ -98,9 +98,12 @@ func (s *Session) pageLimit(sub *sub) int {
 		want = min(want, smallBytes)
 	}
 	limit := s.engine.budget.page(s, want)
-	if limit == 0 {
+	switch {
+	case limit == 0:
 		s.m.parked = true
 		s.m.busy.unpop(sub)
+	case limit < s.m.rules.page():
+		s.engine.stats.smallPages.Add(1)
 	}
 	return limit
 }

@@ -38,7 +38,7 @@ func (c *call) postEvents() error {
 	c.hideDocuments(&p.Push)
 	c.w.Header().Set("Cache-Control", "no-store")
 	if r := p.Verdicts[0].Refusal; single && r != nil {
-		return wire.FromRefusal(r)
+		return wire.FromRefusal(r.WithDocument())
 	}
 	return c.send(http.StatusOK, wire.AppendResults(nil, p, c.Limits.Frame))
 }
@@ -119,12 +119,10 @@ func appendWait(ctx context.Context, log Log, p *store.Push) error {
 func (c *call) hideDocuments(p *store.Push) {
 	for i := range p.Verdicts {
 		r := p.Verdicts[i].Refusal
-		if r == nil || r.Data == nil || c.who.May(eventsync.ActRead, store.Only(p.Mutations[i].Stream)) {
+		if r == nil || !r.HasDocument() || c.who.May(eventsync.ActRead, store.Only(p.Mutations[i].Stream)) {
 			continue
 		}
-		hidden := *r
-		hidden.Data = nil
-		p.Verdicts[i].Refusal = &hidden
+		p.Verdicts[i].Refusal = r.WithoutDocument()
 	}
 }
 

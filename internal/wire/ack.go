@@ -42,8 +42,8 @@ func (m *Ack) Append(dst []byte) []byte {
 	return append(dst, ']', '}')
 }
 
-// AppendAck answers a push from the verdicts that the store filled in. The documents of conflicts are left out where the
-// frame would exceed frame bytes.
+// AppendAck answers a push from the verdicts that the store filled in. The documents of conflicts are read now, and left out
+// where the frame would exceed frame bytes.
 func AppendAck(dst []byte, p *Push, frame int) []byte {
 	start := len(dst)
 	dst = appendAckHead(dst, p.Ref, p.Stream, p.HasStream)
@@ -62,7 +62,8 @@ func appendAckHead(dst []byte, ref Ref, stream store.Stream, hasStream bool) []b
 // appendVerdicts appends the results of a push, comma-separated; what it appends ends before the given end of dst where
 // leaving out documents can bring that about.
 func appendVerdicts(dst []byte, p *store.Push, end int) []byte {
-	rest := len("]}") // an upper bound of what is still to come, documents aside
+	unfit := end - len(dst) // bytes of documents that may be read in vain: then no more are read
+	rest := len("]}")       // an upper bound of what is still to come, documents aside
 	for i := range p.Verdicts {
 		rest += resultSize(&p.Verdicts[i])
 	}
@@ -74,8 +75,13 @@ func appendVerdicts(dst []byte, p *store.Push, end int) []byte {
 		var e *Error
 		if v.Refusal != nil {
 			e = FromRefusal(v.Refusal)
-			if len(dst)+len(e.Data)+rest > end {
-				e.Data = nil
+			e.Data = nil
+			if room := end - len(dst) - rest; room > 0 && unfit > 0 && v.Refusal.HasDocument() {
+				if full := FromRefusal(v.Refusal.WithDocument()); len(full.Data) <= room {
+					e = full
+				} else {
+					unfit -= len(full.Data)
+				}
 			}
 		}
 		dst = appendResult(dst, p.Mutations[i].ID, v, e)

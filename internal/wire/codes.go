@@ -118,7 +118,7 @@ func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
 func errorf(c store.Code, message string) *Error { return &Error{Code: c, Message: message} }
 
-// FromRefusal returns the error that tells of a refusal.
+// FromRefusal returns the error that tells of a refusal, with the document of a conflict if it has it (WithDocument).
 func FromRefusal(r *store.Refusal) *Error {
 	return &Error{Code: r.Code, Message: r.Message, Later: r.Code.Later(), Seq: r.Seq, Data: r.Data}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // AppendResults appends the answer to a POST of mutations from the verdicts that the store filled in. The documents of
-// conflicts are left out where the answer would exceed limit bytes.
+// conflicts are read now, and left out where the answer would exceed limit bytes.
 func AppendResults(dst []byte, p *Push, limit int) []byte {
 	start := len(dst)
 	dst = append(dst, `{"results":[`...)

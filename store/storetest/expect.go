@@ -9,6 +9,7 @@ var expectTests = []test{
 	{"within a push", expectWithinPush},
 	{"of another log", expectOtherLog},
 	{"a conflict carries the document", conflictCarries},
+	{"a conflict in an atomic push tells what there is", conflictInAtomic},
 }
 
 func expectKey(k *kit) {
@@ -41,7 +42,7 @@ func expectStream(k *kit) {
 	k.expectCodes(k.push(expecting(note("a", "2"), 2)), "conflict")
 	k.expectCodes(k.push(expecting(note("a", "2"), 1)), "ok")
 	v := k.push(expecting(note("a", "3"), 0))[0]
-	if v.Refusal == nil || v.Refusal.Code != store.CodeConflict || v.Refusal.Seq != 3 || v.Refusal.Data != nil {
+	if v.Refusal == nil || v.Refusal.Code != store.CodeConflict || v.Refusal.Seq != 3 || v.Refusal.HasDocument() {
 		k.Fatalf("conflict %+v", v.Refusal)
 	}
 }
@@ -90,9 +91,22 @@ func conflictCarries(k *kit) {
 			data string
 		}{{"k", 1, 2, `{"a":2.0,"b":3}`}, {"gone", 3, 0, ""}, {"never", 9, 0, ""}} {
 			r := k.push(expecting(put("a", c.key, "1"), c.want))[0].Refusal
-			if r == nil || r.Code != store.CodeConflict || r.Seq != c.seq || string(r.Data) != c.data {
+			if r == nil || r.Code != store.CodeConflict {
+				k.Fatalf("%s: %+v, want a conflict", c.key, r)
+			}
+			if r = r.WithDocument(); r.Seq != c.seq || string(r.Data) != c.data {
 				k.Fatalf("%s: %+v, want seq %d and %s", c.key, r, c.seq, c.data)
 			}
 		}
 	})
+}
+
+// What an atomic push would have made is no document that anybody could be told of.
+func conflictInAtomic(k *kit) {
+	k.accept(put("a", "k", `{"v":1}`))
+	vs := k.atomic(patch("a", "k", `{"v":2}`), expecting(put("a", "k", "3"), 1))
+	k.expectCodes(vs, "aborted", "conflict")
+	if r := vs[1].Refusal.WithDocument(); r.Seq != 1 || string(r.Data) != `{"v":1}` {
+		k.Fatalf("the conflict tells %s as of %d", r.Data, r.Seq)
+	}
 }
