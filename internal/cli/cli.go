@@ -48,6 +48,7 @@ type system struct {
 func Main(build Builder) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // the next signal ends the process at once
 	sys := &system{in: os.Stdin, out: os.Stdout, err: os.Stderr, build: build}
 	return run(ctx, sys, os.Args[1:])
 }
