@@ -48,6 +48,7 @@ type Server struct {
 	conns  []*conn
 	places int                  // taken, by handshakes under way, too
 	from   map[netip.Prefix]int // the same by address, where that is limited
+	rush   rush
 	closed bool
 }
 
@@ -175,6 +176,10 @@ func (s *Server) take(addr string) *refusal {
 	switch {
 	case s.closed || s.opts.Conns > 0 && s.places >= s.opts.Conns:
 		return full(http.StatusServiceUnavailable, store.CodeOverloaded, "no further connection can be taken now")
+	case known && s.opts.Handshakes > 0 && !s.rush.admit(from, s.opts.Handshakes, s.now()):
+		f := full(http.StatusTooManyRequests, store.CodeRateLimited, "this address opens connections too fast")
+		f.header[1] = "1"
+		return f
 	case known && s.opts.ConnsPerAddress > 0 && s.from[from] >= s.opts.ConnsPerAddress:
 		return full(http.StatusTooManyRequests, store.CodeRateLimited, "there are too many connections from this address")
 	}
@@ -183,6 +188,24 @@ func (s *Server) take(addr string) *refusal {
 		s.from[from]++
 	}
 	return nil
+}
+
+// rush counts the handshakes of each address in the second that runs; the one before is forgotten as a whole.
+type rush struct {
+	second int64
+	count  map[netip.Prefix]int
+}
+
+// admit counts one more, unless there were limit already.
+func (r *rush) admit(from netip.Prefix, limit int, now int64) bool {
+	if second := now / int64(time.Second); second != r.second || r.count == nil {
+		r.second, r.count = second, make(map[netip.Prefix]int)
+	}
+	if r.count[from] >= limit {
+		return false
+	}
+	r.count[from]++
+	return true
 }
 
 func full(status int, code store.Code, text string) *refusal {

@@ -92,6 +92,9 @@ var errQuiet = errors.New("failed")
 // usageError is an error about how the command was called.
 type usageError struct{ error }
 
+// BadSetting marks an error of a Builder that only another setting will help.
+func BadSetting(err error) error { return usageError{err} }
+
 func usagef(format string, a ...any) error { return usageError{fmt.Errorf(format, a...)} }
 
 // exit says why a command failed and returns the exit code.
