@@ -3,6 +3,7 @@ package wsapi
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/lxzan/gws"
 
+	"tidemark/internal/origin"
 	"tidemark/internal/wire"
 	"tidemark/store"
 	eventsync "tidemark/sync"
@@ -22,7 +24,7 @@ import (
 type Server struct {
 	opts      Options
 	log       *slog.Logger
-	origins   originPolicy
+	origins   origin.Policy
 	limits    wire.Limits
 	heartbeat time.Duration
 	connect   func(wake func(), token string) session
@@ -69,9 +71,9 @@ func newServer(connect func(func(), string) session, b budget, l wire.Limits, he
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	origins, err := newOriginPolicy(o.Origins)
+	origins, err := origin.New(o.Origins)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("wsapi: %w", err)
 	}
 	s := &Server{opts: o, log: o.Logger, origins: origins, limits: l, heartbeat: heartbeat, connect: connect, budget: b,
 		started: time.Now(), stop: make(chan struct{}), from: make(map[netip.Prefix]int)}

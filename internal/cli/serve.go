@@ -79,7 +79,7 @@ type serveCmd struct {
 	Listen   string   `default:"127.0.0.1:8080" help:"Address to listen on."`
 	Insecure bool     `help:"Listen on other than loopback addresses although nobody has to authenticate: whoever reaches the port may read and write everything."`
 	Data     string   `default:"data.tidemark" help:"Data file; it is made when missing." type:"path"`
-	Origin   []string `help:"Web origin, beside the server's own, whose pages may connect (https://app.example.org). May be repeated."`
+	Origin   []string `help:"Web origin, beside the server's own, whose pages may connect (https://app.example.org), and whose name a proxy on this machine may pass on. May be repeated."`
 	Compress bool     `help:"Offer permessage-deflate to WebSocket clients. Costs memory and time for each connection."`
 
 	Heartbeat time.Duration     `default:"25s" help:"Time between pings to clients."`
