@@ -70,9 +70,10 @@ func edges(c cli.Config, db *store.Store) (*cli.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ws, err := wsapi.New(engine, wsapi.Options{Origins: c.Origins, Compression: c.Compress, Logger: c.Logger})
+	ws, err := wsapi.New(engine, wsapi.Options{Origins: c.Origins, Compression: c.Compress, Conns: c.Conns.Open,
+		ConnsPerAddress: c.Conns.PerAddress, Handshakes: c.Conns.Handshakes, Logger: c.Logger})
 	if err != nil {
-		return nil, err
+		return nil, cli.BadSetting(err)
 	}
 	streams, err := durablestreams.New(durablestreams.Options{
 		Log: db, Authenticate: who, MaxMessage: c.Limits.Data, WebhookLoopback: c.WebhookLoopback, LongPoll: c.LongPoll, Logger: c.Logger,

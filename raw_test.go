@@ -21,6 +21,16 @@ type rawLine struct {
 
 func dialRaw(t *testing.T, addr string) *rawLine {
 	t.Helper()
+	l, status := upgrade(t, addr)
+	if status != http.StatusSwitchingProtocols {
+		t.Fatal(status)
+	}
+	return l
+}
+
+// upgrade asks for a WebSocket and returns the status of the answer.
+func upgrade(t *testing.T, addr string) (*rawLine, int) {
+	t.Helper()
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -31,10 +41,10 @@ func dialRaw(t *testing.T, addr string) *rawLine {
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: tidemark.v1\r\n\r\n", addr)
 	l := &rawLine{t: t, nc: nc, br: bufio.NewReader(nc)}
 	res, err := http.ReadResponse(l.br, nil)
-	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatal(res, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return l
+	return l, res.StatusCode
 }
 
 // send writes one text frame, masked with zeros.

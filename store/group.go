@@ -232,6 +232,7 @@ func (g *group) finishAtomic(p *Push, mark, refused int) {
 		return
 	}
 	g.takeBack(mark)
+	g.retell(p, refused)
 	later := p.Verdicts[refused].Refusal.Code.Later()
 	for i := range p.Verdicts {
 		v := &p.Verdicts[i]
@@ -279,6 +280,23 @@ func (g *group) save(h *groupHead, d *groupDoc) {
 	}
 	if u.head != nil || u.doc != nil {
 		g.undo = append(g.undo, u)
+	}
+}
+
+// retell makes the conflict that refused an atomic push tell what is there, not what the push would have made of it: a seq
+// that was taken back goes to another event, and whoever expected it then would overwrite that one.
+func (g *group) retell(p *Push, refused int) {
+	if p.Verdicts[refused].Refusal.Code != CodeConflict || (p.Refused != nil && p.Refused[refused] != nil) {
+		return
+	}
+	m := &p.Mutations[refused]
+	h := g.head(m.Stream)
+	var d *groupDoc
+	if m.Key != "" {
+		d = g.doc(m.Stream, m.Key)
+	}
+	if g.err == nil {
+		p.Verdicts[refused].Refusal = g.conflict(h, d)
 	}
 }
 
@@ -379,15 +397,21 @@ func (g *group) expect(m *Mutation, h *groupHead, d *groupDoc) *Refusal {
 	if g.holds(m.Expect, last, exists) || g.err != nil {
 		return nil
 	}
-	r := &Refusal{Code: CodeConflict, Message: "the expectation does not hold", Seq: last}
-	if d == nil {
+	return g.conflict(h, d)
+}
+
+// conflict tells what is there instead of what was expected.
+func (g *group) conflict(h *groupHead, d *groupDoc) *Refusal {
+	r := &Refusal{Code: CodeConflict, Message: "the expectation does not hold"}
+	switch {
+	case d == nil:
+		r.Seq = h.last
+		return r
+	case !d.exists:
 		return r
 	}
-	if !d.exists {
-		r.Seq = 0
-		return r
-	}
-	log, st, key := g.s, h.name, cloneString(m.Key)
+	r.Seq = d.seq
+	log, st, key := g.s, h.name, cloneString(d.at.Key)
 	r.current = func() (Doc, bool, error) { return log.Doc(st, key) }
 	return r
 }

@@ -89,6 +89,9 @@ func (m *model) abort(p *Push, vs []Verdict, start, refused int) {
 		undo()
 	}
 	m.events = m.events[:start]
+	if u := &p.Mutations[refused]; vs[refused].Refusal.Code == CodeConflict && (p.Refused == nil || p.Refused[refused] == nil) {
+		vs[refused].Refusal = m.standing(u, DocKey{u.Stream, u.Key})
+	}
 	why := vs[refused].Refusal
 	for i := range vs {
 		own := p.Refused != nil && p.Refused[i] != nil || p.Mutations[i].Refusal(&m.limits) != nil
@@ -199,10 +202,9 @@ func (m *model) apply(d modelDoc, op Op, data []byte) modelDoc {
 }
 
 func (m *model) conflict(u *Mutation, at DocKey) *Refusal {
-	last, exists, doc := m.heads[u.Stream], m.heads[u.Stream] != 0, modelDoc{}
+	last, exists := m.heads[u.Stream], m.heads[u.Stream] != 0
 	if u.Key != "" {
-		doc = m.docs[at]
-		last, exists = doc.seq, doc.data != nil
+		last, exists = m.docs[at].seq, m.docs[at].data != nil
 	}
 	x := u.Expect
 	switch {
@@ -212,11 +214,19 @@ func (m *model) conflict(u *Mutation, at DocKey) *Refusal {
 		x.Kind == ExpectSeq && x.Seq != 0 && x.Seq == last && m.known(x.Log, x.Seq):
 		return nil
 	}
-	r := &Refusal{Code: CodeConflict, Seq: last, Data: doc.data}
-	if u.Key != "" && !exists {
-		r.Seq = 0
+	return m.standing(u, at)
+}
+
+// standing is the conflict of a mutation whose expectation does not hold.
+func (m *model) standing(u *Mutation, at DocKey) *Refusal {
+	switch doc := m.docs[at]; {
+	case u.Key == "":
+		return &Refusal{Code: CodeConflict, Seq: m.heads[u.Stream]}
+	case doc.data == nil:
+		return &Refusal{Code: CodeConflict}
+	default:
+		return &Refusal{Code: CodeConflict, Seq: doc.seq, Data: doc.data}
 	}
-	return r
 }
 
 // known tells whether a seq of a log means the same in this one.

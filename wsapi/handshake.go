@@ -51,7 +51,10 @@ func (s *Server) check(r *http.Request) (handshake, *refusal) {
 	if f := checkRequest(r); f != nil {
 		return handshake{}, f
 	}
-	if !s.origins.allows(r) {
+	if !s.origins.KnowsHost(r) {
+		return handshake{}, refuse(http.StatusMisdirectedRequest, store.CodeForbidden, "this server does not go by that name")
+	}
+	if !s.origins.Allows(r) {
 		return handshake{}, refuse(http.StatusForbidden, store.CodeForbidden, "pages of this origin may not connect")
 	}
 	hs := handshake{}

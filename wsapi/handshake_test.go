@@ -76,7 +76,13 @@ func TestHandshake(t *testing.T) {
 		{"wildcard for none", "Origin: https://wild.example:8443", 403},
 		{"wildcard on another port", "Origin: https://a.wild.example", 403},
 		{"foreign origin", "Origin: https://evil.example", 403},
-		{"foreign origin that DNS bent here", "Host: evil.example\r\nOrigin: http://evil.example", 403},
+		{"foreign origin that DNS bent here", "Host: evil.example\r\nOrigin: http://evil.example", 421},
+		{"name that DNS bent here", "Host: evil.example", 421},
+		{"name of a listed origin, as a proxy passes it on", "Host: App.Example\r\nOrigin: https://app.example", 101},
+		{"name below a wildcard", "Host: a.wild.example:8443", 101},
+		{"name of the wildcard itself", "Host: wild.example:8443", 421},
+		{"IPv6 loopback", "Host: [::1]:8080", 101},
+		{"another address", "Host: 192.0.2.1", 421},
 		{"null origin", "Origin: null", 403},
 		{"empty origin", "Origin: ", 403},
 		{"file origin", "Origin: file://", 403},
@@ -199,6 +205,40 @@ func TestConnsPerAddress(t *testing.T) {
 	}
 }
 
+// TestHandshakesPerAddress lets an address open so many connections in a second, however soon it closes them.
+func TestHandshakesPerAddress(t *testing.T) {
+	bubble(t, wire.Limits{}, Options{Handshakes: 2}, func(t *testing.T, b *bench) {
+		try := func(addr string, ok bool) {
+			t.Helper()
+			f := b.srv.take(addr)
+			switch {
+			case (f == nil) != ok:
+				t.Errorf("%s: %v", addr, f)
+			case f == nil:
+				b.srv.giveBack(addr)
+			case f.status != http.StatusTooManyRequests || f.header != [2]string{"Retry-After", "1"}:
+				t.Errorf("%s: %+v", addr, f)
+			}
+		}
+		for range 3 {
+			try("192.0.2.1:1", true)
+			try("192.0.2.1:2", true)
+			try("192.0.2.1:3", false)
+			try("192.0.2.2:1", true)
+			try("[2001:db8::1]:1", true)
+			try("[2001:db8::2]:1", true)
+			try("[2001:db8::3]:1", false)
+			time.Sleep(time.Second)
+		}
+		if n := len(b.srv.rush.count); n != 3 {
+			t.Errorf("%d addresses are remembered", n)
+		}
+		if b.srv.places != 0 {
+			t.Errorf("%d places are taken", b.srv.places)
+		}
+	})
+}
+
 // request sends a request and returns the answer; the connection is closed.
 func (r *rig) request(lines string) *http.Response {
 	r.t.Helper()
@@ -216,7 +256,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	for _, o := range []Options{
 		{Origins: []string{"app.example"}}, {Origins: []string{"https://app.example/"}}, {Origins: []string{"https://*"}},
 		{Origins: []string{"https://*example.org"}}, {Origins: []string{"https://a.*.example"}}, {Origins: []string{"ftp://a.example"}},
-		{Conns: -1}, {WriteTimeout: -1},
+		{Conns: -1}, {ConnsPerAddress: -1}, {Handshakes: -1}, {WriteTimeout: -1},
 	} {
 		if _, err := New(r.engine, o); err == nil {
 			t.Errorf("%+v was accepted", o)

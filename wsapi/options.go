@@ -25,6 +25,10 @@ type Options struct {
 	// are refused with 429. Behind a proxy everybody has the proxy's address.
 	ConnsPerAddress int
 
+	// Handshakes is how many connections one address, as above, may open in a second; 0: any number. It bounds what clients
+	// cost that come and go. More are refused with 429.
+	Handshakes int
+
 	// SendBuffer is the size in bytes of a socket's send buffer (SO_SNDBUF), which is memory of the kernel's for each
 	// connection that reads slowly; default 128 KiB. It bounds what one connection gets in a round trip.
 	SendBuffer int
@@ -44,7 +48,7 @@ type Options struct {
 
 // validate fills in the defaults.
 func (o *Options) validate() error {
-	if o.Conns < 0 || o.ConnsPerAddress < 0 || o.SendBuffer < 0 || o.HelloTimeout < 0 || o.MessageTimeout < 0 || o.WriteTimeout < 0 {
+	if o.Conns < 0 || o.ConnsPerAddress < 0 || o.Handshakes < 0 || o.SendBuffer < 0 || o.HelloTimeout < 0 || o.MessageTimeout < 0 || o.WriteTimeout < 0 {
 		return errors.New("wsapi: options must not be negative")
 	}
 	if o.SendBuffer == 0 {

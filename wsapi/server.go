@@ -3,6 +3,7 @@ package wsapi
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/lxzan/gws"
 
+	"tidemark/internal/origin"
 	"tidemark/internal/wire"
 	"tidemark/store"
 	eventsync "tidemark/sync"
@@ -22,7 +24,7 @@ import (
 type Server struct {
 	opts      Options
 	log       *slog.Logger
-	origins   originPolicy
+	origins   origin.Policy
 	limits    wire.Limits
 	heartbeat time.Duration
 	connect   func(wake func(), token string) session
@@ -48,6 +50,7 @@ type Server struct {
 	conns  []*conn
 	places int                  // taken, by handshakes under way, too
 	from   map[netip.Prefix]int // the same by address, where that is limited
+	rush   rush
 	closed bool
 }
 
@@ -68,9 +71,9 @@ func newServer(connect func(func(), string) session, b budget, l wire.Limits, he
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	origins, err := newOriginPolicy(o.Origins)
+	origins, err := origin.New(o.Origins)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("wsapi: %w", err)
 	}
 	s := &Server{opts: o, log: o.Logger, origins: origins, limits: l, heartbeat: heartbeat, connect: connect, budget: b,
 		started: time.Now(), stop: make(chan struct{}), from: make(map[netip.Prefix]int)}
@@ -175,6 +178,10 @@ func (s *Server) take(addr string) *refusal {
 	switch {
 	case s.closed || s.opts.Conns > 0 && s.places >= s.opts.Conns:
 		return full(http.StatusServiceUnavailable, store.CodeOverloaded, "no further connection can be taken now")
+	case known && s.opts.Handshakes > 0 && !s.rush.admit(from, s.opts.Handshakes, s.now()):
+		f := full(http.StatusTooManyRequests, store.CodeRateLimited, "this address opens connections too fast")
+		f.header[1] = "1"
+		return f
 	case known && s.opts.ConnsPerAddress > 0 && s.from[from] >= s.opts.ConnsPerAddress:
 		return full(http.StatusTooManyRequests, store.CodeRateLimited, "there are too many connections from this address")
 	}
@@ -183,6 +190,24 @@ func (s *Server) take(addr string) *refusal {
 		s.from[from]++
 	}
 	return nil
+}
+
+// rush counts the handshakes of each address in the second that runs; the one before is forgotten as a whole.
+type rush struct {
+	second int64
+	count  map[netip.Prefix]int
+}
+
+// admit counts one more, unless there were limit already.
+func (r *rush) admit(from netip.Prefix, limit int, now int64) bool {
+	if second := now / int64(time.Second); second != r.second || r.count == nil {
+		r.second, r.count = second, make(map[netip.Prefix]int)
+	}
+	if r.count[from] >= limit {
+		return false
+	}
+	r.count[from]++
+	return true
 }
 
 func full(status int, code store.Code, text string) *refusal {

@@ -48,6 +48,7 @@ type system struct {
 func Main(build Builder) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // the next signal ends the process at once
 	sys := &system{in: os.Stdin, out: os.Stdout, err: os.Stderr, build: build}
 	return run(ctx, sys, os.Args[1:])
 }
@@ -90,6 +91,9 @@ var errQuiet = errors.New("failed")
 
 // usageError is an error about how the command was called.
 type usageError struct{ error }
+
+// BadSetting marks an error of a Builder that only another setting will help.
+func BadSetting(err error) error { return usageError{err} }
 
 func usagef(format string, a ...any) error { return usageError{fmt.Errorf(format, a...)} }
 

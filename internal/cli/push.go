@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,13 +38,9 @@ func (c *pushCmd) Run(ctx context.Context, sys *system) error {
 	}
 	defer cl.Close()
 	out := &pushResults{sys: sys, json: c.JSON, out: bufio.NewWriter(sys.out)}
-	if err = c.send(ctx, sys, cl, out); err == nil {
-		err = out.wait(ctx, cl, c.Timeout)
-	}
-	if flushErr := out.out.Flush(); err == nil {
-		err = flushErr
-	}
-	if err == nil && out.refused > 0 {
+	sent := c.send(ctx, sys, cl, out)
+	waited := out.wait(ctx, cl, c.Timeout) // for what came before a bad line, too: its results are printed
+	if err = cmp.Or(sent, waited, out.out.Flush()); err == nil && out.refused > 0 {
 		return errQuiet
 	}
 	return err
@@ -149,6 +146,9 @@ func (c *pushCmd) parseLine(line []byte) (store.Mutation, error) {
 	dec.UseNumber()
 	if err := dec.Decode(&l); err != nil {
 		return store.Mutation{}, fmt.Errorf("not a mutation: %w", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return store.Mutation{}, errors.New("not a mutation: there is more behind it; each needs a line of its own")
 	}
 	one := *c
 	one.Data, one.ID, one.Key, one.Op = "", l.ID, l.Key, l.Op

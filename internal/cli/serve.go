@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type Config struct {
 	Heartbeat time.Duration
 	Origins   []string // of browsers, beside the server's own
 	Compress  bool
+	Conns     Conns
 	MinApp    map[string]string
 	LongPoll  time.Duration // how long a long-poll of Durable Streams waits
 	HTTPRate  float64       // mutations and signals a second that one caller may send over HTTP; 0: any number
@@ -52,6 +54,13 @@ type Config struct {
 
 // Limits are what clients are held to; zero fields mean defaults.
 type Limits struct{ Frame, Mutations, Inflight, Subs, Data, Doc, Presence int }
+
+// Conns are bounds of WebSocket connections; zero fields do not bound.
+type Conns struct {
+	Open       int // at once
+	PerAddress int // at once, of one address
+	Handshakes int // in a second, of one address
+}
 
 // Server is a server that was built and is not listening yet.
 type Server struct {
@@ -70,7 +79,7 @@ type serveCmd struct {
 	Listen   string   `default:"127.0.0.1:8080" help:"Address to listen on."`
 	Insecure bool     `help:"Listen on other than loopback addresses although nobody has to authenticate: whoever reaches the port may read and write everything."`
 	Data     string   `default:"data.tidemark" help:"Data file; it is made when missing." type:"path"`
-	Origin   []string `help:"Web origin, beside the server's own, whose pages may connect (https://app.example.org). May be repeated."`
+	Origin   []string `help:"Web origin, beside the server's own, whose pages may connect (https://app.example.org), and whose name a proxy on this machine may pass on. May be repeated."`
 	Compress bool     `help:"Offer permessage-deflate to WebSocket clients. Costs memory and time for each connection."`
 
 	Heartbeat time.Duration     `default:"25s" help:"Time between pings to clients."`
@@ -96,6 +105,10 @@ type serveCmd struct {
 		Data      byteSize `default:"256KiB" help:"Largest data of a mutation."`
 		Doc       byteSize `default:"1MiB" help:"Largest document."`
 		Presence  int      `default:"1000" help:"Most members of a stream's presence."`
+
+		Conns           int `help:"Most WebSocket connections. 0: as many as there are open files for."`
+		ConnsPerAddress int `help:"Most WebSocket connections of one address (of IPv6: one /64 network). Behind a proxy all have its address. 0: any number."`
+		Handshakes      int `help:"Most WebSocket connections that one address may open in a second. 0: any number."`
 	} `embed:"" prefix:"limit-"`
 
 	HTTP struct {
@@ -114,7 +127,7 @@ type serveCmd struct {
 
 // Run serves until SIGTERM or an interrupt; then it drains and returns nil.
 func (c *serveCmd) Run(ctx context.Context, sys *system) error {
-	if err := c.checkAddress(); err != nil {
+	if err := cmp.Or(c.checkAddress(), c.checkLimits(), c.checkTimes()); err != nil {
 		return err
 	}
 	ln, err := net.Listen("tcp", c.Listen)
@@ -167,6 +180,52 @@ func (c *serveCmd) checkAddress() error {
 		"listen on 127.0.0.1 behind a proxy that authenticates, or say --insecure", c.Listen)
 }
 
+// eventHead is more than what stands around the data of one event in a frame.
+const eventHead = 4 << 10
+
+// maxFrame is far above what is useful: frames of that size are held in memory as a whole.
+const maxFrame = 256 << 20
+
+// checkLimits refuses limits that cannot be meant. Those that are told to clients have no value that says "none".
+func (c *serveCmd) checkLimits() error {
+	l := &c.Limit
+	for name, n := range map[string]int{"frame": int(l.Frame), "mutations": l.Mutations, "inflight": l.Inflight, "subs": l.Subs,
+		"data": int(l.Data), "doc": int(l.Doc), "presence": l.Presence} {
+		if n <= 0 {
+			return usagef("--limit-%s must be above 0", name)
+		}
+	}
+	for name, n := range map[string]int{"limit-conns": l.Conns, "limit-conns-per-address": l.ConnsPerAddress,
+		"limit-handshakes": l.Handshakes, "http-burst": c.HTTP.Burst} {
+		if n < 0 {
+			return usagef("--%s must not be negative", name)
+		}
+	}
+	switch {
+	case l.Mutations > l.Inflight:
+		return usagef("--limit-mutations %d must not exceed --limit-inflight %d", l.Mutations, l.Inflight)
+	case l.Frame > maxFrame:
+		return usagef("--limit-frame %v must not exceed %v", l.Frame, byteSize(maxFrame))
+	case l.Data+eventHead > l.Frame:
+		return usagef("--limit-frame %v is too small: one event of --limit-data %v, and %v around it, must fit in", l.Frame, l.Data, byteSize(eventHead))
+	case c.HTTP.Rate < 0:
+		return usagef("--http-rate must not be negative")
+	}
+	return nil
+}
+
+func (c *serveCmd) checkTimes() error {
+	switch {
+	case c.Heartbeat < time.Second:
+		return usagef("--heartbeat %v must be 1s at least", c.Heartbeat)
+	case c.Durable.LongPoll <= 0:
+		return usagef("--durable-long-poll must be above 0")
+	case c.Retention.Age < 0:
+		return usagef("--retention-age must not be negative")
+	}
+	return nil
+}
+
 func (c *serveCmd) config(sys *system, onFail func(error)) Config {
 	o := &slog.HandlerOptions{Level: c.LogLevel}
 	var h slog.Handler = slog.NewTextHandler(sys.err, o)
@@ -184,6 +243,7 @@ func (c *serveCmd) config(sys *system, onFail func(error)) Config {
 		Heartbeat:       c.Heartbeat,
 		Origins:         c.Origin,
 		Compress:        c.Compress,
+		Conns:           Conns{c.Limit.Conns, c.Limit.ConnsPerAddress, c.Limit.Handshakes},
 		MinApp:          c.MinApp,
 		LongPoll:        c.Durable.LongPoll,
 		HTTPRate:        c.HTTP.Rate,

@@ -3,12 +3,14 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
+	"tidemark/internal/origin"
 	"tidemark/internal/wire"
 	"tidemark/store"
 	eventsync "tidemark/sync"
@@ -42,7 +44,7 @@ type Options struct {
 	Limits       wire.Limits
 	Ready        func() error  // nil, or why appends are refused now; default: always ready
 	Note         func() string // what else the operator should know of a server that is ready; default: nothing
-	Origins      []string      // of pages in browsers that may call the API: exact origins, or "*"; default: none
+	Origins      []string      // of pages in browsers that may call the API, as --origin lists them; default: none
 	Rate         Rate          // mutations and signals that one caller may send; default: any number
 	Heartbeat    time.Duration // between comments on a silent stream of server-sent events; default 15 s
 	Stall        time.Duration // a write that makes no progress for so long ends the answer; default 30 s
@@ -58,6 +60,7 @@ type Options struct {
 type API struct {
 	Options
 	rates   rates
+	pages   origin.Policy
 	openapi []byte
 	ending  context.Context
 	end     context.CancelFunc
@@ -102,7 +105,11 @@ func New(o Options) (*API, error) {
 	if o.Note == nil {
 		o.Note = func() string { return "" }
 	}
-	a := &API{Options: o, rates: newRates(o.Rate)}
+	pages, err := origin.New(o.Origins)
+	if err != nil {
+		return nil, fmt.Errorf("httpapi: %w", err)
+	}
+	a := &API{Options: o, rates: newRates(o.Rate), pages: pages}
 	a.openapi = describe(o.Version)
 	a.ending, a.end = context.WithCancel(context.Background())
 	return a, nil
@@ -138,7 +145,7 @@ func (r *route) allow() string {
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if a.cors(w, r) {
+	if a.keepOut(w, r) || a.cors(w, r) {
 		return
 	}
 	if h := a.mounted(r.URL.Path); h != nil {

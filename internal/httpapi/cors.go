@@ -2,8 +2,9 @@ package httpapi
 
 import (
 	"net/http"
-	"slices"
-	"strings"
+
+	"tidemark/internal/wire"
+	"tidemark/store"
 )
 
 // What pages in browsers may send and see, the headers of Durable Streams included.
@@ -17,6 +18,29 @@ const (
 		"Producer-Expected-Seq, Producer-Received-Seq"
 )
 
+// keepOut refuses what a browser sends for pages that may not: anything by a name that is not the server's, and writing for a
+// foreign page, which needs neither an answer nor a preflight request. It returns true when it has answered.
+func (a *API) keepOut(w http.ResponseWriter, r *http.Request) bool {
+	status, text := 0, ""
+	switch {
+	case !a.pages.KnowsHost(r):
+		status, text = http.StatusMisdirectedRequest, "this server does not go by that name"
+	case writes(r.Method) && len(r.Header["Origin"]) > 0 && !a.pages.Allows(r):
+		status, text = http.StatusForbidden, "pages of this origin may not write"
+	default:
+		return false
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(wire.AppendErrorBody(nil, &wire.Error{Code: store.CodeForbidden, Message: text}))
+	return true
+}
+
+func writes(method string) bool {
+	return method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions
+}
+
 // cors tells a browser which pages may call, and answers its preflight requests; then it returns true. Requests without an
 // Origin, and of origins that are not configured, go on without any CORS header: the browser then keeps the answer.
 func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
@@ -26,10 +50,10 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
 	}
 	h := w.Header()
 	h.Add("Vary", "Origin")
-	switch {
-	case slices.Contains(a.Origins, "*"):
+	switch listed, all := a.pages.Lists(origin); {
+	case all:
 		h.Set("Access-Control-Allow-Origin", "*")
-	case slices.ContainsFunc(a.Origins, func(o string) bool { return strings.EqualFold(o, origin) }):
+	case listed:
 		h.Set("Access-Control-Allow-Origin", origin)
 	default:
 		return false

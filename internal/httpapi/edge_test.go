@@ -146,11 +146,70 @@ func TestCORS(t *testing.T) {
 	if !strings.Contains(r.header.Get("Access-Control-Expose-Headers"), "Tidemark-Log") || r.header.Get("Vary") == "" {
 		t.Errorf("%v", r.header)
 	}
+	r = s.do("GET", "/v1/events/a", "", "Origin", "https://app.example:443")
+	if r.header.Get("Access-Control-Allow-Origin") != "https://app.example:443" {
+		t.Errorf("%v", r.header)
+	}
 	for _, origin := range []string{"https://evil-app.example", "https://app.example.evil", "http://app.example", "null", "https://app.example:444"} {
 		r := s.do("GET", "/v1/events/a", "", "Origin", origin)
 		if r.header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s is let in", origin)
 		}
+	}
+}
+
+// TestForeignPagesAreKeptOut: a browser sends simple requests for any page, and for a name that DNS bent here it sends all.
+func TestForeignPagesAreKeptOut(t *testing.T) {
+	for _, test := range []struct {
+		headers []string
+		get     int
+		post    int
+	}{
+		{nil, 200, 200},
+		{[]string{"Cookie", "a=b"}, 200, 200},
+		{[]string{"Origin", "https://evil.example"}, 200, 403},
+		{[]string{"Origin", "null"}, 200, 403},
+		{[]string{"Origin", "http://localhost:5173"}, 200, 200},
+		{[]string{"Origin", "https://app.example"}, 200, 200},
+		{[]string{"Origin", "https://one.wild.example"}, 200, 200},
+		{[]string{"Host", "evil.example"}, 421, 421},
+		{[]string{"Host", "evil.example:8080", "Origin", "http://evil.example:8080"}, 421, 421},
+		{[]string{"Host", "evil.localhost.example"}, 421, 421},
+		{[]string{"Host", "app.localhost:8080"}, 200, 200},
+		{[]string{"Host", "[::1]:8080"}, 200, 200},
+		{[]string{"Host", "APP.example", "Origin", "https://app.example"}, 200, 200},
+		{[]string{"Host", "one.wild.example"}, 200, 200},
+		{[]string{"Host", "two.one.wild.example"}, 421, 421},
+	} {
+		mounted := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+		s := newServer(t, func(o *Options) {
+			o.Origins = []string{"https://app.example", "https://*.wild.example"}
+			o.Mount = map[string]http.Handler{"/mounted": mounted}
+		})
+		body := `{"id":"` + store.NewID().String() + `","type":"said"}`
+		if r := s.do("GET", "/v1/streams", "", test.headers...); r.status != test.get {
+			t.Errorf("GET with %q: %d %s", test.headers, r.status, r.body)
+		}
+		r := s.do("POST", "/v1/events/a", body, append([]string{"Content-Type", "text/plain"}, test.headers...)...)
+		if r.status != test.post || (r.status != 200 && !strings.Contains(r.body, `{"error":{"code":"forbidden",`)) {
+			t.Errorf("POST with %q: %d %s", test.headers, r.status, r.body)
+		}
+		if kept := s.db.Head() == 0; kept != (test.post != 200) {
+			t.Errorf("POST with %q: head %d", test.headers, s.db.Head())
+		}
+		for method, want := range map[string]int{"GET": test.get, "PUT": test.post, "DELETE": test.post} {
+			if r := s.do(method, "/mounted", "", test.headers...); r.status != want {
+				t.Errorf("%s with %q: %d", method, test.headers, r.status)
+			}
+		}
+		if r := s.do("OPTIONS", "/v1/events/a", "", test.headers...); (r.status == 421) != (test.get == 421) {
+			t.Errorf("OPTIONS with %q: %d", test.headers, r.status)
+		}
+	}
+	s := newServer(t, func(o *Options) { o.Origins = []string{"*"} })
+	s.want(s.do("POST", "/v1/events/a", `{"id":"`+store.NewID().String()+`","type":"said"}`, "Host", "any.example", "Origin", "https://other.example"), 200, "")
+	if _, err := New(Options{Log: s.db, Live: s.api.Live, Authenticate: s.api.Authenticate, Origins: []string{"app.example"}}); err == nil {
+		t.Error("an origin without scheme was taken")
 	}
 }
 

@@ -13,6 +13,7 @@ var atomicTests = []test{
 	{"one that is all duplicates", atomicAllDuplicates},
 	{"a refusal leaves no trace", atomicNoTrace},
 	{"a refusal is forgotten at once", atomicForgotten},
+	{"a conflict tells what is there", atomicConflict},
 	{"over several streams", atomicStreams},
 	{"in the middle of others", atomicBetween},
 }
@@ -145,6 +146,28 @@ func atomicForgotten(k *kit) {
 			k.Fatalf("%d events", got)
 		}
 	})
+}
+
+// atomicConflict: what a refused push would have written is in no answer.
+func atomicConflict(k *kit) {
+	k.accept(put("a", "k", `{"v":1}`))
+	k.accept(note("b", "1"))
+	want := func(last store.Mutation, seq store.Seq, data string) {
+		k.Helper()
+		vs := k.atomic(put("a", "k", `{"v":2}`), put("a", "new", "1"), remove("a", "gone"), note("b", "2"), note("c", "1"), last)
+		k.expectCodes(vs, "aborted", "aborted", "aborted", "aborted", "aborted", "conflict")
+		if r := vs[5].Refusal.WithDocument(); r.Seq != seq || string(r.Data) != data {
+			k.Fatalf("conflict with seq %d and %q, want %d and %q", r.Seq, r.Data, seq, data)
+		}
+	}
+	want(expecting(patch("a", "k", `{}`), 1), 1, `{"v":1}`) // the push's own write came between
+	want(expecting(patch("a", "k", `{}`), 99), 1, `{"v":1}`)
+	want(expecting(put("a", "new", "2"), 0), 0, "")
+	want(expecting(put("a", "gone", "2"), 99), 0, "")
+	want(expecting(note("b", "3"), 2), 2, "")
+	want(expecting(note("c", "2"), 0), 0, "")
+	k.accept(note("d", "1")) // takes the seq that the refused pushes had in mind
+	k.expectCodes(k.push(expecting(put("a", "k", `{"v":3}`), 1)), "ok")
 }
 
 func atomicStreams(k *kit) {

@@ -9,7 +9,6 @@ var expectTests = []test{
 	{"within a push", expectWithinPush},
 	{"of another log", expectOtherLog},
 	{"a conflict carries the document", conflictCarries},
-	{"a conflict in an atomic push tells what there is", conflictInAtomic},
 }
 
 func expectKey(k *kit) {
@@ -99,14 +98,4 @@ func conflictCarries(k *kit) {
 			}
 		}
 	})
-}
-
-// What an atomic push would have made is no document that anybody could be told of.
-func conflictInAtomic(k *kit) {
-	k.accept(put("a", "k", `{"v":1}`))
-	vs := k.atomic(patch("a", "k", `{"v":2}`), expecting(put("a", "k", "3"), 1))
-	k.expectCodes(vs, "aborted", "conflict")
-	if r := vs[1].Refusal.WithDocument(); r.Seq != 1 || string(r.Data) != `{"v":1}` {
-		k.Fatalf("the conflict tells %s as of %d", r.Data, r.Seq)
-	}
 }

@@ -1,4 +1,7 @@
-package wsapi
+// Package origin judges which web pages may talk to the server: browsers send requests for any page of the internet, also to
+// servers that listen on loopback only, and say in Origin and Host which page that was. Programs that are no browsers can
+// write there what they like, and are not meant.
+package origin
 
 import (
 	"fmt"
@@ -45,15 +48,17 @@ func loopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// originPolicy says which web pages may connect. Programs that are no browsers send no Origin.
-type originPolicy struct {
+// Policy says which web pages may talk to the server. The zero Policy knows the server's own pages and those of loopback.
+type Policy struct {
 	allowed map[origin]bool
 	below   []origin // "*." entries: host begins with the dot
 	any     bool
 }
 
-func newOriginPolicy(list []string) (originPolicy, error) {
-	p := originPolicy{allowed: make(map[origin]bool)}
+// New makes a policy of what --origin lists: "https://app.example:8443", "https://*.app.example", where the star stands for
+// one label, or "*" for all.
+func New(list []string) (Policy, error) {
+	p := Policy{allowed: make(map[origin]bool)}
 	for _, s := range list {
 		if s == "*" {
 			p.any = true
@@ -63,7 +68,7 @@ func newOriginPolicy(list []string) (originPolicy, error) {
 		suffix, wild := strings.CutPrefix(o.host, "*")
 		switch {
 		case !ok || strings.Contains(suffix, "*") || wild && (len(suffix) < 2 || suffix[0] != '.'):
-			return p, fmt.Errorf(`wsapi: %q is no origin such as "https://app.example:8443" or "https://*.app.example"`, s)
+			return p, fmt.Errorf(`%q is no origin such as "https://app.example:8443" or "https://*.app.example"`, s)
 		case wild:
 			p.below = append(p.below, origin{o.scheme, suffix, o.port})
 		default:
@@ -73,8 +78,8 @@ func newOriginPolicy(list []string) (originPolicy, error) {
 	return p, nil
 }
 
-// allows judges the Origin of a request.
-func (p *originPolicy) allows(r *http.Request) bool {
+// Allows judges the Origin of a request that a page must not make for its visitor without being allowed to.
+func (p *Policy) Allows(r *http.Request) bool {
 	sent := r.Header["Origin"]
 	switch {
 	case len(sent) == 0:
@@ -88,11 +93,56 @@ func (p *originPolicy) allows(r *http.Request) bool {
 	if !ok {
 		return false
 	}
-	return p.allowed[o] || p.isBelow(o) || loopback(o.host) || sameHost(o, r)
+	return p.lists(o) || loopback(o.host) || sameHost(o, r)
+}
+
+func (p *Policy) lists(o origin) bool { return p.any || p.allowed[o] || p.isBelow(o) }
+
+// Lists reports whether the value of an Origin header is one of the list; all: the list has "*".
+func (p *Policy) Lists(sent string) (listed, all bool) {
+	if p.any {
+		return true, true
+	}
+	o, ok := parseOrigin(sent)
+	return ok && p.lists(o), false
+}
+
+// KnowsHost judges the Host of a request: where the server was reached on loopback, the page of a name that only leads there
+// would be of the same origin as the server, and might do everything (DNS rebinding). Names of loopback are known, and
+// those of the list, which a proxy passes on.
+func (p *Policy) KnowsHost(r *http.Request) bool {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if local == nil || r.Host == "" || p.any {
+		return true
+	}
+	at, _, err := net.SplitHostPort(local.String())
+	if err != nil || !loopback(at) {
+		return true
+	}
+	name, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		name = strings.Trim(r.Host, "[]")
+	}
+	name = strings.ToLower(name)
+	return loopback(name) || p.hasHost(name)
+}
+
+func (p *Policy) hasHost(name string) bool {
+	for o := range p.allowed {
+		if o.host == name {
+			return true
+		}
+	}
+	for _, w := range p.below {
+		if p.isBelow(origin{w.scheme, name, w.port}) {
+			return true
+		}
+	}
+	return false
 }
 
 // isBelow matches wildcards: "*" stands for one whole label.
-func (p *originPolicy) isBelow(o origin) bool {
+func (p *Policy) isBelow(o origin) bool {
 	for _, w := range p.below {
 		label, ok := strings.CutSuffix(o.host, w.host)
 		if ok && label != "" && !strings.Contains(label, ".") && o.scheme == w.scheme && o.port == w.port {
