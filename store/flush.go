@@ -175,6 +175,7 @@ func (s *Store) nextSlice() *slice {
 	defer s.mu.RUnlock()
 	sl := &slice{to: s.ckpt, ready: make(chan struct{})}
 	size := 0
+	sl.items = make([]lagItem, 0, min(s.lag.len(), pol.events))
 	for _, it := range s.lag.pending() {
 		if len(sl.items) >= pol.events || len(sl.heads)+len(sl.docs) >= s.sliceEntries || size >= sliceBytes {
 			break

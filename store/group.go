@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -28,6 +29,7 @@ type group struct {
 	heads   map[Stream]*groupHead
 	docs    map[DocKey]*groupDoc
 	ids     map[ID]int // index in events
+	fresh   []idEntry  // the same for the index of ids, once the group is durable
 	sources map[*Source]Source
 	undo    []undoStep // of the atomic push that is being judged
 	push    int        // number of the push that is being judged, from 1
@@ -73,17 +75,43 @@ func (s *Store) newGroup(tx *bolt.Tx, pushes []*Push, readOnly *Refusal) *group 
 	for _, p := range pushes {
 		n += len(p.Mutations) - p.judged
 	}
-	return &group{
-		s: s, tx: tx, pushes: pushes, readOnly: readOnly,
-		events:  make([]Event, 0, n),
-		places:  make([]place, 0, n),
-		heads:   make(map[Stream]*groupHead),
-		docs:    make(map[DocKey]*groupDoc),
-		ids:     make(map[ID]int, n),
-		sources: make(map[*Source]Source),
-		next:    s.Head() + 1,
-		at:      max(s.opts.now().UnixMilli(), s.lastAt),
+	g := s.spare
+	s.spare = nil
+	if g == nil {
+		g = &group{
+			heads:   make(map[Stream]*groupHead),
+			docs:    make(map[DocKey]*groupDoc),
+			ids:     make(map[ID]int, n),
+			sources: make(map[*Source]Source),
+		}
 	}
+	*g = group{
+		s: s, tx: tx, pushes: pushes, readOnly: readOnly,
+		events: make([]Event, 0, n), // the tail keeps them
+		places: slices.Grow(g.places[:0], n),
+		fresh:  g.fresh[:0],
+		heads:  g.heads, docs: g.docs, ids: g.ids, sources: g.sources,
+		next: s.Head() + 1,
+		at:   max(s.opts.now().UnixMilli(), s.lastAt),
+	}
+	return g
+}
+
+// keepGroup is how many events a group may have had whose memory the next one uses again: a large one would be kept for nothing.
+const keepGroup = 4096
+
+// reuse gives the memory of a group that has ended to the next one.
+func (s *Store) reuse(g *group) {
+	if len(g.places) > keepGroup || len(g.heads) > keepGroup || len(g.docs) > keepGroup {
+		return
+	}
+	clear(g.places)
+	clear(g.heads)
+	clear(g.docs)
+	clear(g.ids)
+	clear(g.sources)
+	*g = group{places: g.places[:0], fresh: g.fresh[:0], heads: g.heads, docs: g.docs, ids: g.ids, sources: g.sources}
+	s.spare = g
 }
 
 // groupDocs bounds the documents, in bytes, that a group reads from the bucket or folds: a small patch may need a large

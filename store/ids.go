@@ -41,7 +41,7 @@ type idIndex struct {
 
 	mu    sync.RWMutex
 	fresh map[ID]idPlace
-	queue []idEntry // the same, in the order of seqs
+	queue idQueue // the same, in the order of seqs
 
 	// Owned by the writer.
 	through Seq      // the ids of all events up to here are in runs
@@ -90,7 +90,7 @@ func (x *idIndex) add(es []idEntry) {
 	for _, e := range es {
 		x.fresh[e.ID] = idPlace{e.Seq, e.FP}
 	}
-	x.queue = append(x.queue, es...)
+	x.queue.push(es)
 }
 
 // lookup finds the event of an id. A miss reads nothing from the file but, once after opening, the pieces of the filters
@@ -166,8 +166,8 @@ type idFlush struct {
 // most of the time of a flush (about 0.5 µs an id), but no other may be prepared or written before this one is committed or given up.
 func (x *idIndex) prepare(upTo Seq) *idFlush {
 	x.mu.RLock()
-	n, _ := slices.BinarySearchFunc(x.queue, upTo+1, func(e idEntry, s Seq) int { return cmp.Compare(e.Seq, s) })
-	es := slices.Clone(x.queue[:n])
+	n, _ := slices.BinarySearchFunc(x.queue.all(), upTo+1, func(e idEntry, s Seq) int { return cmp.Compare(e.Seq, s) })
+	es := slices.Clone(x.queue.all()[:n])
 	x.mu.RUnlock()
 	fl := &idFlush{x: x, upTo: upTo, n: n}
 	if n == 0 {
@@ -225,11 +225,30 @@ func (x *idIndex) editDir(tx *bolt.Tx, edit func(*idDir)) error {
 func (x *idIndex) forget(n int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for i := range x.queue[:n] {
-		delete(x.fresh, x.queue[i].ID)
+	for _, e := range x.queue.all()[:n] {
+		delete(x.fresh, e.ID)
 	}
-	if x.queue = x.queue[n:]; len(x.queue) == 0 {
-		x.queue = nil
+	x.queue.drop(n)
+}
+
+// idQueue holds entries in order. What is dropped leaves room for what comes, so that a steady stream of ids needs no new memory.
+type idQueue struct {
+	es    []idEntry
+	first int // entries before it are dropped
+}
+
+func (q *idQueue) all() []idEntry { return q.es[q.first:] }
+
+func (q *idQueue) push(es []idEntry) {
+	if q.first > 0 && len(q.es)+len(es) > cap(q.es) && q.first >= len(q.es)/2 {
+		q.es, q.first = q.es[:copy(q.es, q.es[q.first:])], 0
+	}
+	q.es = append(q.es, es...)
+}
+
+func (q *idQueue) drop(n int) {
+	if q.first += n; q.first == len(q.es) {
+		*q = idQueue{}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"math/bits"
+	"slices"
 )
 
 // A run is stored in chunks of at most 2,048 entries, sorted, each the value of one key; a chunk is a head and blocks of 128 entries. A
@@ -35,6 +36,7 @@ type idChunk struct {
 func appendChunk(dst []byte, run uint64, first uint32, before ID, es []idEntry) []byte {
 	be := binary.BigEndian
 	start, n := len(dst), (len(es)+blockIDs-1)/blockIDs
+	dst = slices.Grow(dst, chunkHead+n*(chunkFence+32)+4+len(es)*(len(ID{})+8+8)) // more than it takes
 	dst = append(dst, chunkVersion, byte(n))
 	dst = be.AppendUint64(dst, run)
 	dst = be.AppendUint32(dst, first)

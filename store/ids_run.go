@@ -138,6 +138,7 @@ func (r *idRun) askFile(view idView, h idSum) (may bool, err error) {
 func (r *idRun) appendSegment(dst []byte, i int) []byte {
 	start := len(dst)
 	s := r.filter.segs[i].Load()
+	dst = slices.Grow(dst, r.filter.segmentBytes(i)+4)
 	for _, w := range s[:r.filter.segmentBytes(i)/8] {
 		dst = binary.LittleEndian.AppendUint64(dst, w)
 	}

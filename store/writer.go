@@ -137,7 +137,9 @@ func (s *Store) commitGroup(pushes []*Push) (rest []*Push) {
 		s.counters.commits.Add(1)
 		s.counters.commitNanos.Add(int64(time.Since(start)))
 		s.finish(g)
-		return g.left()
+		rest = g.left()
+		s.reuse(g)
+		return rest
 	case errors.Is(err, errNothing): // duplicates and refusals only: nothing to write
 		s.finish(g)
 		return g.left()
@@ -249,11 +251,10 @@ func (s *Store) publish(g *group) {
 	if len(g.events) == 0 {
 		return
 	}
-	ids := make([]idEntry, len(g.events))
 	for i := range g.events {
-		ids[i] = idEntry{ID: g.events[i].ID, Seq: g.events[i].Seq, FP: g.places[i].fp}
+		g.fresh = append(g.fresh, idEntry{ID: g.events[i].ID, Seq: g.events[i].Seq, FP: g.places[i].fp})
 	}
-	s.ids.add(ids)
+	s.ids.add(g.fresh)
 	if cap(g.events) > 2*len(g.events) { // the tail keeps them: not with the room of those that were refused
 		g.events = slices.Clone(g.events)
 	}

@@ -1,6 +1,10 @@
 package wire
 
-import "tidemark/store"
+import (
+	"slices"
+
+	"tidemark/store"
+)
 
 // push reads a push straight into what the store judges.
 func (d *Decoder) push(s *scanner) (Message, *Error) {
@@ -48,10 +52,13 @@ func (l *mutations) readArray(s *scanner) {
 	if !s.array("mutations") {
 		return
 	}
-	guess := max(1, (len(s.src)-s.pos)/200) // of small mutations there are more than that
-	l.push.Mutations = make([]store.Mutation, 0, min(guess, l.d.Limits.Mutations))
-	for n := 0; s.item(n); n++ {
+	l.push.Mutations = make([]store.Mutation, 0, 1)
+	for n, start := 0, s.pos; s.item(n); n++ {
 		l.read(s)
+		if n == 0 { // the others are likely to be as long
+			guess := 1 + (len(s.src)-s.pos)/max(1, s.pos-start)
+			l.push.Mutations = slices.Grow(l.push.Mutations, min(guess, l.d.Limits.Mutations)-1)
+		}
 	}
 }
 
