@@ -31,6 +31,7 @@ type Stats struct {
 	PagesShrunk                          int64 // pages that ended because a byte or record bound was reached
 	Trims, TrimmedEvents, TrimsHeld      int64
 	TrimsFull                            int64 // steps of the retention on a full disk
+	RetentionFlushes                     int64 // times that the views were behind what the retention was to remove
 	IDMerges, IDMergedRuns               int64
 	DiskFull, Rejudged                   int64 // groups refused for want of room; groups judged again
 	ReserveExtended                      int64
@@ -52,6 +53,7 @@ type counters struct {
 	skipsNear, skipsFar                          atomic.Int64
 	pagesShrunk, trimmedReads, remaps            atomic.Int64
 	trims, trimmed, trimsHeld, trimsFull         atomic.Int64
+	retentionFlushes                             atomic.Int64
 	idMerges, idMergedRuns                       atomic.Int64
 	diskFull, rejudged, reserveExtended, backups atomic.Int64
 }
@@ -71,7 +73,7 @@ func (s *Store) Stats() Stats {
 		DenseScans: c.denseScans.Load(), HopReads: c.hopReads.Load(), MergedReads: c.mergedReads.Load(),
 		SkipsNear: c.skipsNear.Load(), SkipsFar: c.skipsFar.Load(), PagesShrunk: c.pagesShrunk.Load(),
 		Trims: c.trims.Load(), TrimmedEvents: c.trimmed.Load(), TrimsHeld: c.trimsHeld.Load(),
-		TrimsFull: c.trimsFull.Load(), TrimmedReads: c.trimmedReads.Load(), Remaps: c.remaps.Load(),
+		TrimsFull: c.trimsFull.Load(), RetentionFlushes: c.retentionFlushes.Load(), TrimmedReads: c.trimmedReads.Load(), Remaps: c.remaps.Load(),
 		IDMerges: c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
 		DiskFull: c.diskFull.Load(), Rejudged: c.rejudged.Load(), ReserveExtended: c.reserveExtended.Load(),
 		Backups: c.backups.Load(), QueueBytes: int64(s.queue.size()),

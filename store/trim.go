@@ -13,6 +13,7 @@ const (
 	trimEvents = 1000             // most events of one step, so that commits between steps wait a few ms at the most
 	trimBytes  = 8 << 20          // the same in bytes of records, and of documents that they change
 	trimWait   = 30 * time.Second // longest time that a snapshot being read holds trimming up
+	slackBytes = 1 << 20          // what the log may be above its retention before the views are flushed for its sake
 	clockLag   = time.Minute      // how far the clock may be behind the newest event before trimming by age stops
 )
 
@@ -87,7 +88,11 @@ func (s *Store) retainStep() bool {
 	if r.Bytes > 0 && size > r.Bytes {
 		goal.bytes = size - r.Bytes
 	}
-	if goal.to <= floor && goal.bytes == 0 || ckpt <= floor {
+	if goal.to <= floor && goal.bytes == 0 {
+		return false
+	}
+	if ckpt <= floor {
+		s.flushForRetention(size, uint64(s.Head()-floor))
 		return false
 	}
 	full := s.refuse.Load() != nil
@@ -102,6 +107,16 @@ func (s *Store) retainStep() bool {
 		s.opts.Logger.Error("retention could not trim the log", "err", err)
 	}
 	return more && err == nil
+}
+
+// flushForRetention starts a slice of the views when a log of so many bytes and events is a quarter above its retention: trimming
+// never passes the checkpoint, and the views may lag behind much more than a small retention is to keep.
+func (s *Store) flushForRetention(bytes int64, events uint64) {
+	r := s.opts.Retention
+	if r.Bytes > 0 && bytes > r.Bytes+max(r.Bytes/4, slackBytes) || r.Count > 0 && events > r.Count+max(r.Count/4, trimEvents) {
+		s.counters.retentionFlushes.Add(1)
+		s.startFlush()
+	}
 }
 
 // olderThan returns the seq of the newest event from before a time; 0: none. Times never run backwards along the log.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -172,5 +173,79 @@ func TestTrimWaitsForSnapshots(t *testing.T) {
 	}
 	if s.Stats().TrimsHeld == 0 {
 		t.Error("trimming was never held")
+	}
+}
+
+// Under steady writing the file stays within a bound that depends on the retention and not on what is written, with readers of
+// events and documents at work, and with no idle moment in which the views would be flushed anyway.
+func TestFileStaysWithinItsBound(t *testing.T) {
+	for name, keep := range map[string]Retention{"bytes": {Bytes: 4 << 20}, "count": {Count: 4000}} {
+		t.Run(name, func(t *testing.T) {
+			o := quiet()
+			o.Retention, o.TailBytes = keep, 1<<20
+			s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			for range 2 {
+				wg.Go(func() { readUnderTrim(t, s, stop) })
+			}
+			wg.Go(func() { listUnderTrim(t, s, stop) })
+			var most int64
+			pad := strings.Repeat("x", 1000)
+			err := s.onWriter(t.Context(), func() error {
+				for i := range 600 { // 60 MB: fifteen times what is kept
+					p := &Push{Done: func(*Push) {}}
+					for j := range 100 {
+						m := note(Stream(fmt.Sprint("s/", j%7)), `"`+pad+`"`)
+						if j%10 == 0 {
+							m.Key, m.Op = fmt.Sprint("k", (i+j)%200), OpPut
+						}
+						p.Mutations = append(p.Mutations, m)
+					}
+					if err := p.prepare(&s.opts.Limits); err != nil {
+						return err
+					}
+					s.step([]*Push{p})
+					if s.flushing != nil { // as when the slice has been prepared
+						s.flushSlice()
+					}
+					most = max(most, s.Stats().LogBytes)
+				}
+				return nil
+			})
+			close(stop)
+			wg.Wait()
+			st := s.Stats()
+			if err != nil || st.Head != 60_000 || st.RetentionFlushes == 0 || st.TrimmedEvents < 50_000 {
+				t.Fatalf("head %d, %d flushes, %d trimmed, %v", st.Head, st.RetentionFlushes, st.TrimmedEvents, err)
+			}
+			// What is kept, a quarter and 1 MiB of slack, and a group beside.
+			if most > 8<<20 {
+				t.Errorf("the log had %d bytes", most)
+			}
+			// Twice that, for pages that are not full and such as a reader still needs; and bbolt takes 16 MiB at once.
+			if st.FileBytes > 16<<20+2*8<<20 {
+				t.Errorf("the file has %d bytes", st.FileBytes)
+			}
+		})
+	}
+}
+
+func listUnderTrim(t *testing.T, s *Store, stop chan struct{}) {
+	for {
+		var after DocKey
+		for more := true; more; {
+			p, err := s.Documents(All, after, 64<<10)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			after, more = p.Through, p.More
+		}
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Millisecond):
+		}
 	}
 }

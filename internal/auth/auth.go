@@ -1,7 +1,3 @@
-// Package auth turns tokens into principals. It is the one place that decides who somebody is and what they may do: the
-// engine and the HTTP API are given one Authenticator and ask nobody else.
-//
-// So far there is one: Everybody, for servers that only their own machine can reach.
 package auth
 
 import (

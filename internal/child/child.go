@@ -1,4 +1,3 @@
-// Package child runs a Tidemark server as a child process, for benchmarks and for tests that kill it.
 package child
 
 import (

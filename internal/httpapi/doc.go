@@ -5,6 +5,15 @@
 //	api, err := httpapi.New(httpapi.Options{Log: st, Live: engine, Authenticate: auth.Everybody()})
 //	srv := &http.Server{Handler: api}
 //
+// # Use
+//
+// The API reads from the log itself, page by page, and asks the engine only to wait for news and to pass signals on. call.go
+// is what one request is: who asks, what it costs, how errors are told. Each route is a method of it (read.go, docs.go, post.go, sse.go,
+// streams.go), and the table of routes is in api.go; a new one needs its path in openapi.json, which a test compares.
+//
+// At shutdown Drain ends the answers that wait for more, then http.Server.Shutdown waits for the handlers, then Close for the
+// readers of server-sent events, whose connections have left the HTTP server.
+//
 // # Guarantees
 //
 // A stream's name is what stands behind the route's prefix, percent-decoded once. Nothing is cleaned, joined or redirected, so

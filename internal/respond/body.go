@@ -1,5 +1,3 @@
-// Package respond writes the bodies of HTTP answers: compressed where the client takes it, in chunks whose deadlines measure
-// progress, so that a slow line is served and a dead one let go.
 package respond
 
 import (

@@ -9,6 +9,9 @@
 // A client does the reverse: it encodes with the Append methods of the client's messages, and decodes with DecodeServer,
 // or, where most events are only passed on, with ScanEvents, which reads no more of each event than its place.
 //
+// Push and Ack hold store.Push and its verdicts themselves, so that a mutation is not copied between the frame and the log. The
+// table of error codes, with the HTTP status and the close code of each, is in codes.go.
+//
 // # Guarantees
 //
 // What a decoder returns shares no memory with the frame, unless its comment says so. Every decoder runs in time linear in

@@ -1,9 +1,3 @@
-// Package storetest is the contract that every log backend keeps: one suite of tests, run by the tests of each backend.
-//
-//	func TestContract(t *testing.T) { storetest.Run(t, storetest.Backend{Open: …}) }
-//
-// A backend that passes can stand behind package sync. What only one backend promises (files, flushes, failures of the
-// disk) is tested where it is.
 package storetest
 
 import (
