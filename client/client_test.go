@@ -383,6 +383,43 @@ func TestEndings(t *testing.T) {
 	}
 }
 
+// TestRefusedHandshakes tells apart what another try may change.
+func TestRefusedHandshakes(t *testing.T) {
+	for _, status := range []int{400, 401, 403, 404, 421, 426} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScript(t)
+			c := s.client(Options{})
+			defer c.Close()
+			go s.refuse(status, "")
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			err := c.Connect(ctx)
+			if e, ok := errors.AsType[*HandshakeError](err); !ok || e.Status != status || e.Body != "why" {
+				t.Errorf("%d: %v", status, err)
+			}
+		})
+	}
+	for lines, least := range map[string]time.Duration{
+		"": 0, "Retry-After: 5\r\n": 5 * time.Second, "Retry-After: soon\r\n": 0, "Retry-After: -1\r\n": 0,
+		"Retry-After: 999999999\r\n": 300 * time.Second,
+	} {
+		for _, status := range []int{429, 500, 502, 503} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScript(t)
+				c := s.client(Options{})
+				defer c.Close()
+				go c.Connect(t.Context())
+				s.refuse(status, lines)
+				at := time.Now()
+				s.welcome()
+				if d := time.Since(at); d <= least || d > least+time.Second {
+					t.Errorf("%d, %q: came back after %v", status, lines, d)
+				}
+			})
+		}
+	}
+}
+
 func TestTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,14 +25,18 @@ const dialTimeout = 15 * time.Second
 
 // HandshakeError is a server's refusal to open a WebSocket.
 type HandshakeError struct {
-	Status int    // of the HTTP answer
-	Body   string // its beginning
+	Status     int           // of the HTTP answer
+	Body       string        // its beginning
+	RetryAfter time.Duration // how long the server wants to be left alone; 0: it did not say
 }
 
 // Error returns the status and the beginning of the body.
 func (e *HandshakeError) Error() string {
 	return fmt.Sprintf("client: the server answered %d %s: %.200q", e.Status, http.StatusText(e.Status), e.Body)
 }
+
+// maxRetryAfter bounds what a server, or a proxy before it, may ask for, in seconds.
+const maxRetryAfter = 300
 
 // dialer opens WebSocket connections to one URL.
 type dialer struct {
@@ -106,7 +111,9 @@ func (d *dialer) shake(nc net.Conn, token string) (rest []byte, err error) {
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		body, _ := io.ReadAll(io.LimitReader(res.Body, 512))
-		return nil, &HandshakeError{Status: res.StatusCode, Body: strings.TrimSpace(string(body))}
+		seconds, _ := strconv.Atoi(res.Header.Get("Retry-After"))
+		return nil, &HandshakeError{Status: res.StatusCode, Body: strings.TrimSpace(string(body)),
+			RetryAfter: time.Duration(min(max(seconds, 0), maxRetryAfter)) * time.Second}
 	}
 	switch {
 	case !strings.EqualFold(res.Header.Get("Upgrade"), "websocket"),

@@ -36,6 +36,7 @@ func (c *Client) run() {
 		if end.wait > 0 {
 			pause = end.wait
 		}
+		pause += end.least
 		c.state(State{Phase: Waiting, Err: end.err, Wait: pause})
 		select {
 		case <-time.After(pause):
@@ -52,6 +53,7 @@ type ending struct {
 	why      TokenReason   // for the next token
 	progress bool          // the connection was of use, so the next try may come soon
 	wait     time.Duration // what the server asked for; 0: backoff decides
+	least    time.Duration // what it asks of everybody: the wait comes on top, so that not all come back at once
 }
 
 // session makes one connection and serves it until it ends.
@@ -92,11 +94,13 @@ func (c *Client) refusal(err error) ending {
 		}
 	}
 	if e, ok := errors.AsType[*HandshakeError](err); ok {
+		end.least = e.RetryAfter
 		switch e.Status {
 		case http.StatusUnauthorized:
 			end.why = TokenRefused
 			end.fatal = c.o.Token == nil
-		case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusUpgradeRequired:
+		case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusUpgradeRequired,
+			http.StatusMisdirectedRequest:
 			end.fatal = true
 		}
 	}

@@ -59,6 +59,17 @@ func (s *script) accept() (*line, *wire.Hello) {
 	return l, expect[*wire.Hello](l)
 }
 
+// refuse answers the next connection with a status instead, and header lines.
+func (s *script) refuse(status int, lines string) {
+	s.t.Helper()
+	l := <-s.lines
+	defer l.nc.Close()
+	if _, err := http.ReadRequest(l.br); err != nil {
+		s.t.Fatal(err)
+	}
+	fmt.Fprintf(l.nc, "HTTP/1.1 %d No\r\nConnection: close\r\nContent-Length: 4\r\n%s\r\nwhy\n", status, lines)
+}
+
 // welcome accepts the next connection and welcomes it.
 func (s *script) welcome() (*line, *wire.Hello) {
 	s.t.Helper()
