@@ -43,6 +43,8 @@ func (b *Bench) watch(ctx context.Context) *watch {
 				w.sample(ctx)
 			case <-w.stop:
 				return
+			case <-ctx.Done(): // the run has failed before end
+				return
 			}
 		}
 	}()
