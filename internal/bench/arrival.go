@@ -15,7 +15,8 @@ import (
 type Arrival struct {
 	Subscribers int           `default:"200" help:"Subscribers."`
 	Rate        int           `default:"50" help:"Events a second."`
-	Duration    time.Duration `default:"10s" help:"How long to measure."`
+	Warm        int           `default:"50" help:"Events that warm up."`
+	Duration    time.Duration `default:"60s" help:"How long to measure."`
 }
 
 // arrivals counts, for each event under way, how many subscribers have it.
@@ -46,25 +47,27 @@ func (a *arrivals) update(u *client.Update) {
 
 // Run implements Scenario.
 func (a *Arrival) Run(ctx context.Context, b *Bench) error {
-	if err := b.start(ctx); err != nil {
+	if err := b.start(ctx, 0, streams(1)); err != nil {
 		return err
 	}
-	n := int(a.Duration.Seconds()*float64(a.Rate)) + a.Rate
+	n := int(a.Duration.Seconds()*float64(a.Rate)) + a.Warm
 	got := &arrivals{need: a.Subscribers, count: map[store.Seq]int{}, last: map[store.Seq]time.Time{}, bell: make(chan store.Seq, n)}
 	spec := client.Spec{Filter: store.Only(streamName(0)), From: client.FromNow}
 	rs, err := b.subscribers(ctx, a.Subscribers, func(int) client.Spec { return spec }, got.update)
 	if err != nil {
 		return err
 	}
+	w := b.watch(ctx)
 	h, err := a.publish(ctx, b, got, n)
+	held := w.end(ctx)
 	if err == nil {
 		err = b.report(ctx, fmt.Sprintf("arrival: %d/s to %d subscribers, publish to last arrival", a.Rate, a.Subscribers),
-			latencies("", h)...)
+			held, latencies("", h)...)
 	}
 	return errors.Join(err, closeReaders(rs))
 }
 
-// publish sends n events at the rate; the first second of them warms up.
+// publish sends n events at the rate; the first ones warm up.
 func (a *Arrival) publish(ctx context.Context, b *Bench, got *arrivals, n int) (*histogram, error) {
 	c, err := b.client(ctx, client.Options{})
 	if err != nil {
@@ -83,7 +86,7 @@ func (a *Arrival) publish(ctx context.Context, b *Bench, got *arrivals, n int) (
 		if err != nil || rs[0].Err != nil {
 			return nil, errors.Join(err, rs[0].Err)
 		}
-		if i >= a.Rate {
+		if i >= a.Warm {
 			sent[rs[0].Seq] = begin
 		}
 	}

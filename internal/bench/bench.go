@@ -1,28 +1,29 @@
 package bench
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/pprof"
-	"time"
 
 	"tidemark/client"
-	"tidemark/internal/child"
 	"tidemark/store"
 )
 
 // Common is what all scenarios have in common.
 type Common struct {
 	Server  string `help:"Measure this server instead of one started for the purpose." placeholder:"URL"`
-	Dir     string `help:"Folder for data files. Default: a temporary one, which a RAM disk would make meaningless." type:"path"`
+	Dir     string `help:"Folder for data files. Default: the current one. A RAM disk would make figures meaningless." type:"path"`
 	Payload int    `default:"200" help:"Bytes of each mutation's data."`
 	IDs     string `name:"ids" enum:"v4,v7" default:"v7" help:"Kind of mutation ids: v7 (time-ordered) or v4 (random)."`
+	Preload int    `help:"Events that the file has before anything is measured. They are written by the store itself, without a server, over the scenario's streams." placeholder:"N"`
+	Data    string `env:"-" help:"File to begin with; with --preload it is made when missing. It stays as it is: measured is a copy." type:"path" placeholder:"FILE"`
+	InPlace bool   `help:"Measure --data itself, not a copy; it then keeps what is measured."`
+	Keep    bool   `help:"Leave the preloaded file, for --data of another run."`
 	JSON    bool   `name:"json" help:"Print results as JSON, one a line."`
 	Profile string `help:"Write a CPU profile of the load generator to this file." type:"path" placeholder:"FILE"`
 }
@@ -35,45 +36,60 @@ type Scenario interface {
 // Bench is what a scenario works with: a server, and a place for results.
 type Bench struct {
 	Common
+	Memory   int64 // bytes of a control group for the server; 0: none
 	Out      io.Writer
-	Progress func(done, total int64) // never nil
+	Progress func(done, total int64) // nil: nobody looks
+	Say      func(line string)       // tells what is going on; nil: nobody listens
 
-	dir    string
-	temp   bool
-	server *child.Server // nil with Common.Server
-}
-
-// Figure is one measured number.
-type Figure struct {
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
-}
-
-// Result is what one measurement brought.
-type Result struct {
-	Name    string   `json:"name"`
-	Figures []Figure `json:"figures"`
-	Go      string   `json:"go"`
-	CPUs    int      `json:"cpus"`
-	At      string   `json:"at"`
+	dir       string         // a folder of our own, removed in the end
+	preloaded string         // the file of Preload, unless Data is given
+	layout    []store.Stream // of the file of Preload; nil: the scenario's
+	baseReady bool           // the file to begin with has been made or looked at
+	events    int64          // in it
+	server    *served        // nil with Common.Server
+	results   []Result
+	fail      func(error) // ends the run
 }
 
 // Run runs a scenario and cleans up after it.
-func (b *Bench) Run(ctx context.Context, s Scenario) error {
+func (b *Bench) Run(ctx context.Context, s Scenario) (err error) {
+	if err := b.validate(); err != nil {
+		return err
+	}
 	if b.Progress == nil {
 		b.Progress = func(int64, int64) {}
 	}
-	b.dir = b.Dir
-	if b.dir == "" {
-		dir, err := os.MkdirTemp(".", ".tidemark-bench-")
-		if err != nil {
-			return err
-		}
-		b.dir, b.temp = dir, true
+	if b.Say == nil {
+		b.Say = func(string) {}
 	}
-	err := b.profiled(func() error { return s.Run(ctx, b) })
-	return errors.Join(err, b.stop())
+	if b.dir, err = os.MkdirTemp(cmp.Or(b.Dir, "."), ".tidemark-bench-"); err != nil {
+		return err
+	}
+	if b.Preload > 0 {
+		b.preloaded = filepath.Join(b.dir, "preloaded.tidemark")
+		if b.Keep {
+			b.preloaded = filepath.Join(cmp.Or(b.Dir, "."), fmt.Sprintf("preloaded-%d-%s.tidemark", b.Preload, b.IDs))
+		}
+	}
+	ctx, b.fail = context.WithCancelCause(ctx)
+	defer b.fail(nil)
+	err = b.profiled(func() error { return s.Run(ctx, b) })
+	if cause := context.Cause(ctx); cause != nil && err != nil {
+		err = cause
+	}
+	return errors.Join(err, b.stopServer(), os.RemoveAll(b.dir))
+}
+
+func (b *Bench) validate() error {
+	switch {
+	case b.Server != "" && (b.Preload > 0 || b.Data != "" || b.Memory > 0):
+		return errors.New("bench: --preload, --data and --memory are for a server of the benchmark's own; leave out --server")
+	case b.InPlace && b.Data == "":
+		return errors.New("bench: --in-place needs --data")
+	case b.Keep && b.Preload == 0:
+		return errors.New("bench: --keep needs --preload")
+	}
+	return nil
 }
 
 // profiled runs fn, and profiles it where that was asked for.
@@ -93,26 +109,54 @@ func (b *Bench) profiled(fn func() error) error {
 	return fn()
 }
 
-// start makes sure that there is a server with a fresh file; scenarios that measure several things call it for each.
-func (b *Bench) start(ctx context.Context, args ...string) error {
+// start makes sure that there is a server with a fresh file; scenarios that measure several things call it for each. The file
+// has n events over the streams in turn; with Preload or Data it begins as that file, whatever n is.
+func (b *Bench) start(ctx context.Context, n int, streams []store.Stream) error {
 	if b.Server != "" {
-		return nil
+		_, err := b.fill(ctx, n, streams)
+		return err
 	}
 	if err := b.stopServer(); err != nil {
 		return err
 	}
 	path := b.dataFile()
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	base, err := b.base(ctx, streams)
+	switch {
+	case err != nil || b.InPlace:
+		// used as it is
+	case base != "":
+		err = errors.Join(remove(path), b.copyFile(ctx, base, path))
+	case n > 0:
+		err = errors.Join(remove(path), b.preload(ctx, path, n, streams))
+	default:
+		err = remove(path)
+	}
+	if err != nil {
 		return err
 	}
-	return b.restart(ctx, args...)
+	return b.restart(ctx)
 }
 
-func (b *Bench) dataFile() string { return filepath.Join(b.dir, "bench.tidemark") }
+func remove(path string) error {
+	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// hasBase reports whether measurements begin with a file that was there before.
+func (b *Bench) hasBase() bool { return b.Preload > 0 || b.Data != "" }
+
+func (b *Bench) dataFile() string {
+	if b.InPlace {
+		return b.Data
+	}
+	return filepath.Join(b.dir, "bench.tidemark")
+}
 
 // restart starts the server on the file that is there.
-func (b *Bench) restart(ctx context.Context, args ...string) (err error) {
-	b.server, err = child.Start(ctx, child.Options{Data: b.dataFile(), Args: args})
+func (b *Bench) restart(ctx context.Context) (err error) {
+	b.server, err = b.launch(ctx, b.dataFile())
 	return err
 }
 
@@ -124,21 +168,15 @@ func (b *Bench) ownServer() error {
 	return nil
 }
 
-func (b *Bench) stopServer() error {
+func (b *Bench) stopServer() error { return b.endServer(false) }
+
+func (b *Bench) endServer(kill bool) error {
 	if b.server == nil {
 		return nil
 	}
 	s := b.server
 	b.server = nil
-	return s.Stop()
-}
-
-func (b *Bench) stop() error {
-	err := b.stopServer()
-	if b.temp {
-		err = errors.Join(err, os.RemoveAll(b.dir))
-	}
-	return err
+	return s.stop(kill)
 }
 
 func (b *Bench) url() string {
@@ -150,7 +188,11 @@ func (b *Bench) url() string {
 
 // client returns a client of the server that has connected. Reconnecting is quick, for storms are measured elsewhere.
 func (b *Bench) client(ctx context.Context, o client.Options) (*client.Client, error) {
-	o.URL, o.App = b.url(), "tidemark-bench"
+	return connect(ctx, b.url(), o)
+}
+
+func connect(ctx context.Context, url string, o client.Options) (*client.Client, error) {
+	o.URL, o.App = url, "tidemark-bench"
 	c, err := client.New(o)
 	if err != nil {
 		return nil, err
@@ -181,46 +223,6 @@ func (b *Bench) clients(ctx context.Context, n int) (cs []*client.Client, closeA
 		cs = append(cs, c)
 	}
 	return cs, closeAll, nil
-}
-
-// report prints a result. With a server of its own it adds what the server holds.
-func (b *Bench) report(ctx context.Context, name string, fs ...Figure) error {
-	if b.server != nil {
-		fs = append(fs, Figure{"server RSS, mapped file aside", float64(b.server.RSS()) / 1e6, "MB"})
-		if st, err := b.server.Stats(ctx); err == nil {
-			fs = append(fs,
-				Figure{"checkpoint lag", float64(st.LagEvents), "events"},
-				Figure{"log", float64(st.LogBytes) / 1e6, "MB"},
-				Figure{"file", float64(st.FileBytes) / 1e6, "MB"})
-		}
-	}
-	r := Result{name, fs, runtime.Version(), runtime.NumCPU(), time.Now().UTC().Format(time.RFC3339)}
-	if b.JSON {
-		return json.NewEncoder(b.Out).Encode(r)
-	}
-	fmt.Fprintf(b.Out, "%s\n", name)
-	for _, f := range fs {
-		fmt.Fprintf(b.Out, "  %-28s %12s %s\n", f.Name, number(f.Value), f.Unit)
-	}
-	return nil
-}
-
-// number prints four significant digits, without an exponent.
-func number(v float64) string {
-	switch {
-	case v >= 1000:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 100:
-		return fmt.Sprintf("%.1f", v)
-	case v >= 1:
-		return fmt.Sprintf("%.2f", v)
-	}
-	return fmt.Sprintf("%.4f", v)
-}
-
-func latencies(prefix string, h *histogram) []Figure {
-	ms := func(q float64) float64 { return h.quantile(q).Seconds() * 1000 }
-	return []Figure{{prefix + "p50", ms(0.5), "ms"}, {prefix + "p99", ms(0.99), "ms"}, {prefix + "max", ms(1), "ms"}}
 }
 
 // streamName names the nth stream of a measurement.

@@ -15,7 +15,7 @@ import (
 type Fanout struct {
 	Subscribers []int         `default:"100,1000,5000" help:"Numbers of subscribers to measure with."`
 	Outstanding int           `default:"64" help:"Unanswered mutations of the writer."`
-	Duration    time.Duration `default:"10s" help:"How long to measure each."`
+	Duration    time.Duration `default:"60s" help:"How long to measure each."`
 }
 
 // Run implements Scenario.
@@ -29,7 +29,7 @@ func (a *Fanout) Run(ctx context.Context, b *Bench) error {
 }
 
 func (a *Fanout) measure(ctx context.Context, b *Bench, n int) error {
-	if err := b.start(ctx); err != nil {
+	if err := b.start(ctx, 0, streams(1)); err != nil {
 		return err
 	}
 	spec := client.Spec{Filter: store.Only(streamName(0)), From: client.FromNow}
@@ -37,17 +37,18 @@ func (a *Fanout) measure(ctx context.Context, b *Bench, n int) error {
 	if err != nil {
 		return err
 	}
-	fs, err := a.deliver(ctx, b, rs)
+	s, fs, err := a.deliver(ctx, b, rs)
 	if err == nil {
-		err = b.report(ctx, fmt.Sprintf("fan-out: 1 writer, %d subscribers", n), fs...)
+		err = b.report(ctx, fmt.Sprintf("fan-out: 1 writer, %d subscribers", n), s.held, fs...)
 	}
 	return errors.Join(err, closeReaders(rs))
 }
 
-func (a *Fanout) deliver(ctx context.Context, b *Bench, rs []*reader) ([]Figure, error) {
+// deliver lets one client write and counts what the readers get.
+func (a *Fanout) deliver(ctx context.Context, b *Bench, rs []*reader) (s stretch, fs []Figure, err error) {
 	c, err := b.client(ctx, client.Options{})
 	if err != nil {
-		return nil, err
+		return s, nil, err
 	}
 	defer c.Close()
 	total := func() (sum int64) {
@@ -59,26 +60,27 @@ func (a *Fanout) deliver(ctx context.Context, b *Bench, rs []*reader) ([]Figure,
 	var stop, record atomic.Bool
 	w := b.newWriter(c, a.Outstanding, streams(1), &stop, &record)
 	if err := w.start(ctx); err != nil {
-		return nil, err
+		return s, nil, err
 	}
 	if err := sleep(ctx, a.Duration/5); err != nil {
-		return nil, err
+		return s, nil, err
 	}
 	record.Store(true)
-	n0, w0, t0, cpu := total(), w.acked.Load(), time.Now(), b.cpu()
-	err = b.wait(ctx, a.Duration)
-	n1, w1, took := total(), w.acked.Load(), time.Since(t0)
-	used := cpu.since("delivery", n1-n0)
+	begin := w.acked.Load()
+	s, err = b.steady(ctx, a.Duration, "delivery", total)
+	appends := float64(w.acked.Load()-begin) / s.took.Seconds()
 	stop.Store(true)
+	if err != nil {
+		return s, nil, err
+	}
 	<-w.done
-	if err = errors.Join(err, w.err); err != nil {
-		return nil, err
+	if w.err != nil {
+		return s, nil, w.err
 	}
 	caught := time.Now()
-	if err := waitAll(ctx, rs, store.Seq(w.acked.Load())); err != nil {
-		return nil, err
+	if err := waitCount(ctx, rs, w.acked.Load()); err != nil {
+		return s, nil, err
 	}
-	fs := []Figure{{"deliveries", float64(n1-n0) / took.Seconds(), "/s"}, {"appends", float64(w1-w0) / took.Seconds(), "/s"},
-		{"all caught up after", time.Since(caught).Seconds(), "s"}}
-	return append(append(fs, used...), latencies("append ", &w.hist)...), nil
+	fs = append(s.figures("deliveries"), Figure{"appends", appends, "/s"}, Figure{"all caught up after", time.Since(caught).Seconds(), "s"})
+	return s, append(append(fs, s.cpu...), latencies("append ", &w.hist)...), nil
 }

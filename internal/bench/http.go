@@ -25,7 +25,8 @@ type HTTP struct {
 	Messages int           `default:"1000000" help:"Messages of the stream that is read as a whole."`
 	Readers  int           `default:"1000" help:"Readers of server-sent events."`
 	Rate     int           `default:"100" help:"Appends a second that they follow."`
-	Duration time.Duration `default:"10s" help:"How long to measure appends and readers."`
+	Settle   time.Duration `default:"1s" help:"How long to wait before looking at memory."`
+	Duration time.Duration `default:"60s" help:"How long to measure appends and readers."`
 }
 
 // Run implements Scenario.
@@ -38,28 +39,30 @@ func (a *HTTP) Run(ctx context.Context, b *Bench) error {
 	if err != nil {
 		return err
 	}
-	if err := b.report(ctx, "http: many streams against one", Figure{"ratio", many / one, ""}); err != nil {
+	if err := b.report(ctx, "http: many streams against one", []Figure{}, Figure{"ratio", many / one, ""}); err != nil {
 		return err
 	}
-	if err := a.catchUp(ctx, b); err != nil {
-		return err
+	if !b.hasBase() { // what is read as a whole must be known to the byte
+		if err := a.catchUp(ctx, b); err != nil {
+			return err
+		}
 	}
 	return a.follow(ctx, b)
 }
 
 // appends measures acknowledged appends a second.
-func (a *HTTP) appends(ctx context.Context, b *Bench, streams int) (float64, error) {
-	if err := b.start(ctx); err != nil {
+func (a *HTTP) appends(ctx context.Context, b *Bench, n int) (float64, error) {
+	if err := b.start(ctx, 0, streams(n)); err != nil {
 		return 0, err
 	}
-	for i := range streams {
+	for i := range n {
 		if err := b.create(ctx, durableName(i)); err != nil {
 			return 0, err
 		}
 	}
 	p := posters{stop: make(chan struct{})}
 	for i := range a.Writers {
-		if err := p.add(ctx, b, durableName(i%streams), payload(b.Payload)); err != nil {
+		if err := p.add(ctx, b, durableName(i%n), payload(b.Payload)); err != nil {
 			return 0, err
 		}
 	}
@@ -67,20 +70,17 @@ func (a *HTTP) appends(ctx context.Context, b *Bench, streams int) (float64, err
 		return 0, err
 	}
 	p.record.Store(true)
-	n, begin, cpu := p.done.Load(), time.Now(), b.cpu()
-	err := b.wait(ctx, a.Duration)
-	n, spent := p.done.Load()-n, time.Since(begin)
+	s, err := b.steady(ctx, a.Duration, "append", p.done.Load)
 	err = errors.Join(err, p.end())
 	if err != nil {
 		return 0, err
 	}
-	rate := float64(n) / spent.Seconds()
-	fs := append([]Figure{{"appends", rate, "/s"}}, latencies("", &p.hist)...)
-	name := fmt.Sprintf("http: %d keep-alive connections append to %d streams", a.Writers, streams)
-	return rate, b.report(ctx, name, append(fs, cpu.since("append", n)...)...)
+	fs := append(s.figures("appends"), latencies("", &p.hist)...)
+	name := fmt.Sprintf("http: %d keep-alive connections append to %d streams", a.Writers, n)
+	return s.rate(), b.report(ctx, name, s.held, append(fs, s.cpu...)...)
 }
 
-func durableName(i int) string { return "/v1/stream/bench/" + strconv.Itoa(i) }
+func durableName(i int) string { return "/v1/stream/bench-http/" + strconv.Itoa(i) }
 
 // create makes a JSON stream.
 func (b *Bench) create(ctx context.Context, path string) error {
@@ -189,10 +189,7 @@ func (p *posters) end() error {
 
 // catchUp measures a read of everything that a stream has.
 func (a *HTTP) catchUp(ctx context.Context, b *Bench) error {
-	if err := b.start(ctx); err != nil {
-		return err
-	}
-	if err := b.fill(ctx, a.Messages, streams(1)); err != nil {
+	if err := b.start(ctx, a.Messages, streams(1)); err != nil {
 		return err
 	}
 	begin, cpu := time.Now(), b.cpu()
@@ -210,12 +207,12 @@ func (a *HTTP) catchUp(ctx context.Context, b *Bench) error {
 		return fmt.Errorf("bench: %d bytes came, %d messages have %d", n, a.Messages, want)
 	}
 	fs := []Figure{{"messages", float64(a.Messages) / spent.Seconds(), "/s"}, {"bytes", float64(n) / 1e6 / spent.Seconds(), "MB/s"}}
-	return b.report(ctx, fmt.Sprintf("http: one GET of %d messages", a.Messages), append(fs, cpu.since("message", int64(a.Messages))...)...)
+	return b.report(ctx, fmt.Sprintf("http: one GET of %d messages", a.Messages), nil, append(fs, cpu.since("message", int64(a.Messages))...)...)
 }
 
 // follow measures how long a message takes to the readers of a stream, and what they cost in memory.
 func (a *HTTP) follow(ctx context.Context, b *Bench) error {
-	if err := b.start(ctx); err != nil {
+	if err := b.start(ctx, 0, streams(1)); err != nil {
 		return err
 	}
 	if err := b.create(ctx, durableName(0)); err != nil {
@@ -239,29 +236,33 @@ func (a *HTTP) follow(ctx context.Context, b *Bench) error {
 			return ctx.Err()
 		}
 	}
-	if err := sleep(ctx, time.Second); err != nil {
+	if err := sleep(ctx, a.Settle); err != nil {
 		return err
 	}
 	idle := b.rss()
+	w := b.watch(ctx)
 	sent, err := a.feed(ctx, b)
+	held := w.end(ctx)
 	if err != nil {
 		return err
 	}
+	want := int64(sent) * int64(a.Readers)
+	err = waitArrivals(ctx, rs, want)
 	busy := b.rss()
 	hist, got := histogram{}, int64(0)
 	for _, r := range rs {
 		r.conn.Close()
 		<-r.done
 		hist.merge(&r.hist)
-		got += r.got
+		got += r.got.Load()
 	}
-	if want := int64(sent) * int64(a.Readers); got != want {
-		return fmt.Errorf("bench: %d of %d messages arrived", got, want)
+	if got != want {
+		return errors.Join(fmt.Errorf("bench: %d of %d messages arrived", got, want), err)
 	}
 	each := func(rss int64) float64 { return float64(rss-before) / 1000 / float64(a.Readers) }
 	fs := append([]Figure{{"arrivals", float64(got) / a.Duration.Seconds(), "/s"}}, latencies("append to arrival ", &hist)...)
 	fs = append(fs, Figure{"memory of a silent reader", each(idle), "KB"}, Figure{"memory of a busy reader", each(busy), "KB"})
-	return b.report(ctx, fmt.Sprintf("http: %d readers of server-sent events, %d appends/s", a.Readers, a.Rate), fs...)
+	return b.report(ctx, fmt.Sprintf("http: %d readers of server-sent events, %d appends/s", a.Readers, a.Rate), held, fs...)
 }
 
 func (b *Bench) rss() int64 {
@@ -298,7 +299,7 @@ func (a *HTTP) feed(ctx context.Context, b *Bench) (sent int, err error) {
 			return sent, ctx.Err()
 		}
 	}
-	return sent, sleep(ctx, time.Second) // the last ones arrive
+	return sent, nil
 }
 
 // sseReader reads server-sent events as bytes.
@@ -307,7 +308,24 @@ type sseReader struct {
 	live chan struct{} // closed when the server has told where the reader stands
 	done chan struct{}
 	hist histogram
-	got  int64
+	got  atomic.Int64
+}
+
+// lastArrivals is how long the last messages may take; then some are missing.
+const lastArrivals = time.Minute
+
+// waitArrivals waits until the readers have n messages between them.
+func waitArrivals(ctx context.Context, rs []*sseReader, n int64) error {
+	ctx, cancel := context.WithTimeout(ctx, lastArrivals)
+	defer cancel()
+	for _, r := range rs {
+		for each := n / int64(len(rs)); r.got.Load() < each; {
+			if err := sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (r *sseReader) run(path string) {
@@ -339,7 +357,7 @@ func (r *sseReader) take(line []byte, now time.Time) {
 		}
 		digits, rest, _ := bytes.Cut(rest, []byte{','})
 		if ns, err := strconv.ParseInt(string(digits), 10, 64); err == nil {
-			r.got++
+			r.got.Add(1)
 			r.hist.add(now.Sub(time.Unix(0, ns)))
 		}
 		line = rest

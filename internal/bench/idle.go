@@ -21,10 +21,7 @@ func (a *Idle) Run(ctx context.Context, b *Bench) error {
 	if err := b.ownServer(); err != nil {
 		return err
 	}
-	if err := b.start(ctx); err != nil {
-		return err
-	}
-	if err := b.fill(ctx, 1000, streams(100)); err != nil {
+	if err := b.start(ctx, 1000, streams(100)); err != nil {
 		return err
 	}
 	if err := sleep(ctx, a.Settle); err != nil {
@@ -40,7 +37,7 @@ func (a *Idle) Run(ctx context.Context, b *Bench) error {
 	}
 	if err = b.wait(ctx, a.Settle); err == nil {
 		each := float64(b.server.RSS()-before) / float64(a.Connections)
-		err = b.report(ctx, fmt.Sprintf("idle: %d subscribed connections", a.Connections), Figure{"RSS of each", each / 1000, "kB"})
+		err = b.report(ctx, fmt.Sprintf("idle: %d subscribed connections", a.Connections), nil, Figure{"RSS of each", each / 1000, "kB"})
 	}
 	return errors.Join(err, closeReaders(rs))
 }

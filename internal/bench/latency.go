@@ -2,68 +2,59 @@ package bench
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"time"
 
 	"tidemark/client"
 )
 
-// Latency measures one client that waits for each answer, beside what the disk's fdatasync alone takes.
+// Latency measures one client that waits for each answer, beside what the disk alone takes for one fdatasync and for the
+// writes and the two fdatasyncs of a commit. The three take turns, so that they see the same disk.
 type Latency struct {
-	Duration time.Duration `default:"5s" help:"How long to measure."`
+	Duration time.Duration `default:"60s" help:"How long to measure, in all."`
 }
+
+const (
+	turn   = 100 * time.Millisecond // of appends and of the disk
+	settle = 20 * time.Millisecond  // after which the server has nothing left to write
+)
 
 // Run implements Scenario.
 func (a *Latency) Run(ctx context.Context, b *Bench) error {
-	if err := b.start(ctx); err != nil {
+	if err := b.start(ctx, 0, streams(1)); err != nil {
 		return err
 	}
-	disk, err := fdatasync(filepath.Join(b.dir, "probe"), 500)
+	p, err := newProbe(filepath.Join(b.dir, "probe"))
 	if err != nil {
 		return err
 	}
+	defer p.close()
 	c, err := b.client(ctx, client.Options{})
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	l, err := b.drive(ctx, []*client.Client{c}, 1, streams(1), a.Duration/5, a.Duration)
-	if err != nil {
+	if _, err := b.burst(ctx, c, streams(1), 0, a.Duration/5); err != nil { // warms up
 		return err
 	}
-	fs := append([]Figure{{"appends", l.rate, "/s"}}, latencies("", &l.hist)...)
-	fs = append(fs, latencies("fdatasync ", disk)...)
-	fs = append(fs, Figure{"p50 / fdatasync p50", float64(l.hist.quantile(0.5)) / float64(disk.quantile(0.5)), "×"})
-	return b.report(ctx, "latency: one client, one at a time", fs...)
-}
-
-// fdatasync measures an overwrite of 4 KiB in an allocated file with the sync that makes it durable.
-func fdatasync(path string, n int) (*histogram, error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(path)
-	defer f.Close()
-	page := make([]byte, 4096)
-	if _, err := f.Write(make([]byte, 1<<20)); err != nil {
-		return nil, err
-	}
-	if err := f.Sync(); err != nil {
-		return nil, err
-	}
-	h := new(histogram)
-	for i := range n {
-		page[0] = byte(i)
-		begin := time.Now()
-		if _, err := f.WriteAt(page, int64(i%256)*4096); err != nil {
-			return nil, err
+	w := b.watch(ctx)
+	var appends, sync, commit histogram
+	for begin := time.Now(); time.Since(begin) < a.Duration; {
+		b.Progress(time.Since(begin).Milliseconds(), a.Duration.Milliseconds())
+		h, err := b.burst(ctx, c, streams(1), settle, turn)
+		if err != nil {
+			return err
 		}
-		if err := datasync(f); err != nil {
-			return nil, err
+		appends.merge(h)
+		if err := sleep(ctx, settle); err != nil {
+			return err
 		}
-		h.add(time.Since(begin))
+		if err := p.turn(turn, &sync, &commit); err != nil {
+			return err
+		}
 	}
-	return h, nil
+	fs := append(latencies("append ", &appends), latencies("fdatasync ", &sync)...)
+	fs = append(fs, latencies("commit on the bare disk ", &commit)...)
+	fs = append(fs, ratio("append p50 / fdatasync p50", &appends, &sync), ratio("append p50 / commit p50", &appends, &commit))
+	return b.report(ctx, "latency: one client, one at a time", w.end(ctx), fs...)
 }

@@ -132,10 +132,9 @@ func (w *writer) answered(r client.Result) {
 	}
 }
 
-// load is what several writers brought.
+// load is what several writers brought, while recorded.
 type load struct {
-	rate float64 // acknowledged mutations a second, while recorded
-	cpu  []Figure
+	stretch
 	hist histogram
 }
 
@@ -159,12 +158,10 @@ func (b *Bench) drive(ctx context.Context, cs []*client.Client, window int, stre
 		return load{}, err
 	}
 	record.Store(true)
-	n0, t0, cpu := total(), time.Now(), b.cpu()
-	err := b.wait(ctx, d)
-	n1, t1 := total(), time.Now()
+	s, err := b.steady(ctx, d, "append", total)
 	record.Store(false)
 	stop.Store(true)
-	l := load{rate: float64(n1-n0) / t1.Sub(t0).Seconds(), cpu: cpu.since("append", n1-n0)}
+	l := load{stretch: s}
 	for _, w := range ws {
 		select {
 		case <-w.done:
@@ -177,42 +174,44 @@ func (b *Bench) drive(ctx context.Context, cs []*client.Client, window int, stre
 	return l, err
 }
 
-// wait sleeps and shows progress in seconds.
-func (b *Bench) wait(ctx context.Context, d time.Duration) error {
-	for begin := time.Now(); ; {
-		spent := time.Since(begin)
-		if spent >= d {
-			return nil
-		}
-		b.Progress(int64(spent.Seconds()), int64(d.Seconds()))
-		if err := sleep(ctx, min(d-spent, 200*time.Millisecond)); err != nil {
-			return err
-		}
+// burst lets one client write one mutation at a time and returns how long they took, without those of the warm-up.
+func (b *Bench) burst(ctx context.Context, c *client.Client, streams []store.Stream, warm, d time.Duration) (*histogram, error) {
+	var stop, record atomic.Bool
+	w := b.newWriter(c, 1, streams, &stop, &record)
+	if err := w.start(ctx); err != nil {
+		return nil, err
 	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
+	err := sleep(ctx, warm)
+	record.Store(true)
+	if err == nil {
+		err = sleep(ctx, d)
+	}
+	stop.Store(true)
 	select {
-	case <-t.C:
-		return nil
+	case <-w.done:
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
+	return &w.hist, errors.Join(err, w.err)
 }
 
-// fill writes n events as fast as it can, over the streams in turn.
-func (b *Bench) fill(ctx context.Context, n int, streams []store.Stream) error {
+// fill writes n events through the server as fast as it can, over the streams in turn, and returns the seq of the first one.
+func (b *Bench) fill(ctx context.Context, n int, streams []store.Stream) (first store.Seq, err error) {
+	if n <= 0 {
+		return 0, nil
+	}
 	c, err := b.client(ctx, client.Options{})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer c.Close()
 	g := newIDs(b.IDs)
 	m := store.Mutation{Type: "bench", Data: payload(b.Payload)}
 	var failed atomic.Pointer[error]
-	answered := func(r client.Result) {
+	answered := func(r client.Result) { // one after the other, all before Flush returns
+		if first == 0 {
+			first = r.Seq
+		}
 		if r.Err != nil {
 			failed.CompareAndSwap(nil, &r.Err)
 		}
@@ -220,22 +219,22 @@ func (b *Bench) fill(ctx context.Context, n int, streams []store.Stream) error {
 	for i := range n {
 		m.ID, m.Stream = g.next(), streams[i%len(streams)]
 		if err := c.Send(ctx, &m, answered); err != nil {
-			return err
+			return 0, err
 		}
 		if i%1000 == 0 {
 			b.Progress(int64(i), int64(n))
 			if e := failed.Load(); e != nil {
-				return *e
+				return 0, *e
 			}
 		}
 	}
 	if err := c.Flush(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	if e := failed.Load(); e != nil {
-		return *e
+		return 0, *e
 	}
-	return nil
+	return first, nil
 }
 
 func streams(n int) []store.Stream {

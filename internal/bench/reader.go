@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"tidemark/client"
-	"tidemark/store"
 )
 
 // reader counts what one subscription brings. The client checks that no event is missing; reader remembers if one was.
@@ -15,7 +14,6 @@ type reader struct {
 	c      *client.Client
 	sub    *client.Subscription
 	events atomic.Int64
-	last   atomic.Uint64 // seq of the last event
 	live   chan struct{} // closed when the subscription is live for the first time
 	isLive bool
 	seen   func(*client.Update) // may be nil
@@ -46,7 +44,6 @@ func (r *reader) update(u *client.Update) {
 	switch u.Kind {
 	case client.KindEvents:
 		r.events.Add(int64(len(u.Events)))
-		r.last.Store(uint64(u.Events[len(u.Events)-1].Seq))
 	case client.KindLive:
 		if !r.isLive {
 			r.isLive = true
@@ -135,10 +132,10 @@ func closeReaders(rs []*reader) error {
 	return err
 }
 
-// waitAll waits until all readers have come to seq.
-func waitAll(ctx context.Context, rs []*reader, seq store.Seq) error {
+// waitCount waits until all readers have n events.
+func waitCount(ctx context.Context, rs []*reader, n int64) error {
 	for _, r := range rs {
-		for store.Seq(r.last.Load()) < seq {
+		for r.events.Load() < n {
 			if err := sleep(ctx, time.Millisecond); err != nil {
 				return err
 			}

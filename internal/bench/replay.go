@@ -14,57 +14,54 @@ import (
 type Replay struct {
 	Events int `default:"1000000" help:"Events in the log."`
 	Others int `default:"1000" help:"Other streams, for the interleaved part."`
+	Rounds int `default:"200" help:"Times that a hundred missed events are read."`
 	Share  int `default:"10" help:"One event in this many belongs to the stream that is read, in the interleaved part."`
 }
 
-// Run implements Scenario.
+// Run implements Scenario. On a file that was there before it reads the first stream of that file.
 func (a *Replay) Run(ctx context.Context, b *Bench) error {
-	if err := a.alone(ctx, b); err != nil {
+	if b.hasBase() {
+		return a.measure(ctx, b, "was there already", a.between())
+	}
+	if err := a.measure(ctx, b, "has the log for itself", streams(1)); err != nil {
 		return err
 	}
-	return a.interleaved(ctx, b)
+	return a.measure(ctx, b, fmt.Sprintf("is one event in %d, between %d streams", a.Share, a.Others), a.between())
 }
 
-func (a *Replay) alone(ctx context.Context, b *Bench) error {
-	if err := b.start(ctx); err != nil {
-		return err
-	}
-	target := store.Stream("bench/alone")
-	if err := b.fill(ctx, a.Events, []store.Stream{target}); err != nil {
-		return err
-	}
-	fs, err := b.replay(ctx, target)
-	if err != nil {
-		return err
-	}
-	return b.report(ctx, fmt.Sprintf("replay: %d events of one stream", a.Events), fs...)
-}
-
-func (a *Replay) interleaved(ctx context.Context, b *Bench) error {
-	if err := b.start(ctx); err != nil {
-		return err
-	}
-	target := store.Stream("bench/between")
-	names := make([]store.Stream, 0, a.Others*a.Share)
-	for i := range a.Others * (a.Share - 1) {
+// between returns the streams in turn: one event in Share is of the first stream, the others take turns.
+func (a *Replay) between() []store.Stream {
+	others := streams(a.Others + 1)[1:]
+	names := make([]store.Stream, 0, a.Others*a.Share/(a.Share-1)+1)
+	for i, s := range others {
 		if i%(a.Share-1) == 0 {
-			names = append(names, target)
+			names = append(names, streamName(0))
 		}
-		names = append(names, streamName(i%a.Others))
+		names = append(names, s)
 	}
-	if err := b.fill(ctx, a.Events, names); err != nil {
+	return names
+}
+
+// measure reads the first stream as a whole, and its end. The last tenth of the events comes through the server, so that the
+// newest are in its memory, as they are after a day's work.
+func (a *Replay) measure(ctx context.Context, b *Bench, what string, names []store.Stream) error {
+	last := a.Events / 10
+	if err := b.start(ctx, a.Events-last, names); err != nil {
 		return err
 	}
-	fs, err := b.replay(ctx, target)
+	if _, err := b.fill(ctx, last, names); err != nil {
+		return err
+	}
+	fs, err := b.replay(ctx, streamName(0))
 	if err != nil {
 		return err
 	}
-	missed, err := b.missed(ctx, target)
+	missed, err := b.missed(ctx, streamName(0), a.Rounds)
 	if err != nil {
 		return err
 	}
 	fs = append(fs, latencies("100 missed ", missed)...)
-	return b.report(ctx, fmt.Sprintf("replay: one in %d of %d events, between %d streams", a.Share, a.Events, a.Others), fs...)
+	return b.report(ctx, fmt.Sprintf("replay: a stream that %s", what), nil, fs...)
 }
 
 // replay reads a stream from its start, three times, and keeps the best.
@@ -93,7 +90,7 @@ func (b *Bench) replay(ctx context.Context, s store.Stream) ([]Figure, error) {
 }
 
 // missed measures a hundred missed events: from the subscribe until they are there and the subscription is live.
-func (b *Bench) missed(ctx context.Context, s store.Stream) (*histogram, error) {
+func (b *Bench) missed(ctx context.Context, s store.Stream, rounds int) (*histogram, error) {
 	var seqs []store.Seq
 	c, err := b.client(ctx, client.Options{})
 	if err != nil {
@@ -112,10 +109,13 @@ func (b *Bench) missed(ctx context.Context, s store.Stream) (*histogram, error) 
 		return nil, err
 	}
 	r.sub.Close()
+	if len(seqs) == 0 {
+		return nil, fmt.Errorf("bench: the stream %s is empty", s)
+	}
 	h := new(histogram)
 	n := min(100, len(seqs)-1)
 	at := store.Cursor{Seq: seqs[len(seqs)-1-n]}
-	for range 200 {
+	for range rounds {
 		took, err := b.catchUp(ctx, c, store.Only(s), at, int64(n))
 		if err != nil {
 			return nil, err

@@ -12,6 +12,7 @@ import (
 // Start measures the time from the start of the process until it serves, after a clean end and after kill -9.
 type Start struct {
 	Events int `default:"1000000" help:"Events on disk."`
+	Behind int `default:"20000" help:"Events that the views have not caught up with at kill -9."`
 	Rounds int `default:"5" help:"Starts of each kind."`
 }
 
@@ -20,10 +21,7 @@ func (a *Start) Run(ctx context.Context, b *Bench) error {
 	if err := b.ownServer(); err != nil {
 		return err
 	}
-	if err := b.start(ctx); err != nil {
-		return err
-	}
-	if err := b.fill(ctx, a.Events, streams(1000)); err != nil {
+	if err := b.start(ctx, a.Events, streams(1000)); err != nil {
 		return err
 	}
 	var clean, killed histogram
@@ -35,10 +33,10 @@ func (a *Start) Run(ctx context.Context, b *Bench) error {
 			return err
 		}
 		// Work that the views have not caught up with, then the end without warning.
-		if err := b.fill(ctx, 20000, streams(1000)); err != nil {
+		if _, err := b.fill(ctx, a.Behind, streams(1000)); err != nil {
 			return err
 		}
-		if err := b.server.Kill(); err != nil {
+		if err := b.endServer(true); err != nil {
 			return err
 		}
 		if err := a.timed(ctx, b, &killed); err != nil {
@@ -46,7 +44,7 @@ func (a *Start) Run(ctx context.Context, b *Bench) error {
 		}
 	}
 	s := func(h *histogram) float64 { return h.quantile(0.5).Seconds() }
-	return b.report(ctx, fmt.Sprintf("start: %d events on disk", a.Events),
+	return b.report(ctx, fmt.Sprintf("start: %d events on disk", max(int64(a.Events), b.events)), nil,
 		Figure{"after a clean end", s(&clean), "s"}, Figure{"after kill -9", s(&killed), "s"})
 }
 

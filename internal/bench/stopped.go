@@ -16,6 +16,7 @@ import (
 type Stopped struct {
 	Readers int `default:"1" help:"Subscribers that stop reading."`
 	Pass    int `default:"300" help:"Megabytes that pass them by."`
+	Warm    int `default:"64" help:"Megabytes that fill the server's memory of the newest events before the first look."`
 	Large   int `default:"10000" help:"Bytes of the data of each mutation that passes."`
 }
 
@@ -33,7 +34,7 @@ func (a *Stopped) Run(ctx context.Context, b *Bench) error {
 	if err != nil {
 		return err
 	}
-	return b.report(ctx, fmt.Sprintf("stopped: %d readers that do not read, %d MB pass", a.Readers, a.Pass),
+	return b.report(ctx, fmt.Sprintf("stopped: %d readers that do not read, %d MB pass", a.Readers, a.Pass), nil,
 		Figure{"RSS grew by", float64(grown) / 1e6, "MB"},
 		Figure{"append p99 without", without.quantile(0.99).Seconds() * 1000, "ms"},
 		Figure{"append p99 with", with.quantile(0.99).Seconds() * 1000, "ms"})
@@ -42,7 +43,7 @@ func (a *Stopped) Run(ctx context.Context, b *Bench) error {
 // measure lets the megabytes pass n stopped readers and one that reads. The memory that the tail cache takes anyway is
 // filled before the first look.
 func (a *Stopped) measure(ctx context.Context, b *Bench, n int) (*histogram, int64, error) {
-	if err := b.start(ctx); err != nil {
+	if err := b.start(ctx, 0, streams(1)); err != nil {
 		return nil, 0, err
 	}
 	blocked := make(chan struct{})
@@ -51,7 +52,7 @@ func (a *Stopped) measure(ctx context.Context, b *Bench, n int) (*histogram, int
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := b.fill(ctx, 64<<20/a.Large, streams(1)); err != nil {
+	if _, err := b.fill(ctx, a.Warm*1e6/a.Large, streams(1)); err != nil {
 		return nil, 0, err
 	}
 	stopped, err := b.subscribers(ctx, n, func(int) client.Spec { return spec }, func(u *client.Update) {

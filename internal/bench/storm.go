@@ -30,28 +30,29 @@ func (a *Storm) Run(ctx context.Context, b *Bench) error {
 }
 
 func (a *Storm) measure(ctx context.Context, b *Bench, clients, n int) error {
-	if err := b.start(ctx); err != nil {
-		return err
-	}
 	names := streams(n)
+	if err := b.start(ctx, 0, names); err != nil {
+		return err
+	}
 	// One event in every stream for the cursors to stand on, then what is missed, the streams in turn.
-	if err := b.fill(ctx, n, names); err != nil {
-		return err
-	}
-	if err := b.fill(ctx, n*a.Missed, names); err != nil {
-		return err
-	}
-	took, err := a.reconnect(ctx, b, clients, names)
+	first, err := b.fill(ctx, n, names)
 	if err != nil {
 		return err
 	}
-	return b.report(ctx, fmt.Sprintf("storm: %d clients, %d missed events each, %d streams", clients, a.Missed, n),
+	if _, err := b.fill(ctx, n*a.Missed, names); err != nil {
+		return err
+	}
+	took, err := a.reconnect(ctx, b, clients, names, first)
+	if err != nil {
+		return err
+	}
+	return b.report(ctx, fmt.Sprintf("storm: %d clients, %d missed events each, %d streams", clients, a.Missed, n), nil,
 		Figure{"all caught up", took.Seconds(), "s"})
 }
 
 // reconnect measures from the first dial until every client is live. The clients are made before; dialling, handshake,
 // hello and replay count.
-func (a *Storm) reconnect(ctx context.Context, b *Bench, clients int, names []store.Stream) (time.Duration, error) {
+func (a *Storm) reconnect(ctx context.Context, b *Bench, clients int, names []store.Stream, first store.Seq) (time.Duration, error) {
 	cs := make([]*client.Client, clients)
 	for i := range cs {
 		c, err := client.New(client.Options{URL: b.url(), App: "tidemark-bench"})
@@ -64,7 +65,7 @@ func (a *Storm) reconnect(ctx context.Context, b *Bench, clients int, names []st
 	begin := time.Now()
 	for i, c := range cs {
 		stream := i % len(names)
-		at := store.Cursor{Seq: store.Seq(stream + 1)} // the one event of the stream before those that were missed
+		at := store.Cursor{Seq: first + store.Seq(stream)} // the one event of the stream before those that were missed
 		r, err := b.subscribeOn(c, client.Spec{Filter: store.Only(names[stream]), Since: &at}, nil)
 		if err != nil {
 			return 0, err

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +23,8 @@ import (
 	"tidemark/store"
 )
 
-// Server is a running server. Its methods belong to one goroutine, but for Wait's channel.
+// Server is a running server. Start, Kill and Stop belong to one goroutine; what only looks (Memory, CPU, Stats) may be called
+// beside them.
 type Server struct {
 	URL  string // http://127.0.0.1:port
 	Data string // the data file
@@ -40,6 +42,7 @@ type Options struct {
 	Listen string   // "": a free port of 127.0.0.1
 	Args   []string // more arguments of serve
 	Env    []string // more environment variables
+	Prefix []string // a command that becomes the server: its arguments are followed by the server's command line
 }
 
 // startPatience is how long a server may take to say where it listens.
@@ -60,7 +63,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		o.Listen = "127.0.0.1:0"
 	}
 	s := &Server{Data: o.Data, exited: make(chan struct{})}
-	s.cmd = exec.Command(o.Exe, append([]string{"serve", "--listen", o.Listen, "--data", o.Data}, o.Args...)...)
+	line := append(slices.Clone(o.Prefix), o.Exe, "serve", "--listen", o.Listen, "--data", o.Data)
+	line = append(line, o.Args...)
+	s.cmd = exec.Command(line[0], line[1:]...)
 	s.cmd.Env = append(os.Environ(), o.Env...)
 	s.cmd.Stderr = &s.stderr
 	out, err := s.cmd.StdoutPipe()
@@ -133,20 +138,33 @@ func (s *Server) Stop() error {
 	return nil
 }
 
-// RSS returns the resident memory that is the process's own, in bytes: without the pages of the mapped data file, which the
-// kernel gives to whoever needs them. 0 where the platform does not tell.
+// RSS returns the resident memory that is the process's own; see Memory.
 func (s *Server) RSS() int64 {
+	own, _ := s.Memory()
+	return own
+}
+
+// Memory returns the resident memory in bytes: what is the process's own, and the total with the pages of the mapped data file,
+// which the kernel gives to whoever needs them. 0 where the platform does not tell.
+func (s *Server) Memory() (own, total int64) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	for line := range strings.Lines(string(status)) {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "RssAnon:" {
-			kb, _ := strconv.ParseInt(f[1], 10, 64)
-			return kb << 10
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		kb, _ := strconv.ParseInt(f[1], 10, 64)
+		switch f[0] {
+		case "RssAnon:":
+			own = kb << 10
+		case "VmRSS:":
+			total = kb << 10
 		}
 	}
-	return 0
+	return own, total
 }
 
 // CPU returns the processor time that the process has used; 0 where the platform does not tell.

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	"tidemark/internal/bench"
 )
 
 type benchCmd struct {
 	bench.Common
+	Memory byteSize `env:"-" help:"Run the server in a memory control group of this size. Linux, root." placeholder:"SIZE"`
 
 	Append  benchAppend  `cmd:"" default:"withargs" help:"Durable appends: clients that keep mutations outstanding (the default)."`
 	Latency benchLatency `cmd:"" help:"One client, one mutation at a time, beside the disk's fdatasync."`
@@ -20,6 +22,7 @@ type benchCmd struct {
 	Stopped benchStopped `cmd:"" help:"Subscribers that stop reading."`
 	Growth  benchGrowth  `cmd:"" help:"Appends to a small and to a large file."`
 	HTTP    benchHTTP    `cmd:"" name:"http" help:"Durable Streams: appends, a read of everything, server-sent events."`
+	All     benchAll     `cmd:"" help:"Every row of the table in docs/benchmarks.md, as Markdown; goes on where it was cut short."`
 }
 
 // The scenarios as commands.
@@ -35,12 +38,16 @@ type (
 	benchStopped struct{ bench.Stopped }
 	benchGrowth  struct{ bench.Growth }
 	benchHTTP    struct{ bench.HTTP }
+	benchAll     struct{ bench.All }
 )
 
 func (c *benchCmd) measure(ctx context.Context, sys *system, s bench.Scenario) error {
 	p := sys.progress("bench")
 	defer p.done()
-	b := &bench.Bench{Common: c.Common, Out: sys.out, Progress: p.show}
+	b := &bench.Bench{Common: c.Common, Memory: int64(c.Memory), Out: sys.out, Progress: p.show, Say: func(line string) {
+		p.done()
+		fmt.Fprintf(sys.err, "tidemark: %s\n", line)
+	}}
 	return b.Run(ctx, s)
 }
 
@@ -82,6 +89,10 @@ func (s *benchStopped) Run(ctx context.Context, sys *system, c *commands) error 
 
 func (s *benchGrowth) Run(ctx context.Context, sys *system, c *commands) error {
 	return c.Bench.measure(ctx, sys, &s.Growth)
+}
+
+func (s *benchAll) Run(ctx context.Context, sys *system, c *commands) error {
+	return c.Bench.measure(ctx, sys, &s.All)
 }
 
 func (s *benchHTTP) Run(ctx context.Context, sys *system, c *commands) error {

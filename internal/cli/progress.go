@@ -13,6 +13,7 @@ type progress struct {
 	what  string
 	begin time.Time
 	last  time.Time
+	at    int64 // what was done then
 }
 
 func (sys *system) progress(what string) *progress {
@@ -36,6 +37,10 @@ func isTerminal(w any) bool {
 // show may be called often. A total of 0 is unknown.
 func (p *progress) show(done, total int64) {
 	now := time.Now()
+	if done < p.at {
+		p.begin = now // another piece of work
+	}
+	p.at = done
 	if p.w == nil || now.Sub(p.last) < 100*time.Millisecond {
 		return
 	}
