@@ -11,7 +11,7 @@ import (
 
 // The order is that of a sorted list, whatever comes and goes.
 func TestDocOrder(t *testing.T) {
-	for seed := range seeds(200) {
+	for seed := range seeds(40) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		var o docOrder
 		var want []DocKey

@@ -10,7 +10,7 @@ import (
 
 // A sizer knows the length of what the patches make, before and after each of them.
 func TestSizerKnowsTheLength(t *testing.T) {
-	for seed := range seeds(30_000) {
+	for seed := range seeds(20_000) {
 		g := newJSONGen(seed)
 		var doc []byte
 		if g.IntN(8) > 0 {
@@ -129,7 +129,7 @@ func TestPatchesNearTheLimit(t *testing.T) {
 func TestSizersAreBounded(t *testing.T) {
 	const limit = 1 << 20
 	var z sizers
-	docs := make([]docState, 40)
+	docs := make([]docState, 20)
 	for i := range docs {
 		doc := nearLimit(limit)
 		docs[i] = docState{exists: true, data: doc, size: len(doc)}
@@ -148,7 +148,7 @@ func TestSizersAreBounded(t *testing.T) {
 	for i := range z.kept {
 		sum += z.kept[i].sizer.used
 	}
-	if z.used != sum || sum > sizersBytes || len(z.kept) < 4 || z.made.Load() != 80 {
+	if z.used != sum || sum > sizersBytes || len(z.kept) < 4 || z.made.Load() != 40 {
 		t.Errorf("%d sizers of %d bytes, counted as %d; %d were made", len(z.kept), sum, z.used, z.made.Load())
 	}
 }

@@ -193,7 +193,7 @@ func TestFileStaysWithinItsBound(t *testing.T) {
 			var most int64
 			pad := strings.Repeat("x", 1000)
 			err := s.onWriter(t.Context(), func() error {
-				for i := range 600 { // 60 MB: fifteen times what is kept
+				for i := range 400 { // 40 MB: ten times what is kept
 					p := &Push{Done: func(*Push) {}}
 					for j := range 100 {
 						m := note(Stream(fmt.Sprint("s/", j%7)), `"`+pad+`"`)
@@ -216,7 +216,7 @@ func TestFileStaysWithinItsBound(t *testing.T) {
 			close(stop)
 			wg.Wait()
 			st := s.Stats()
-			if err != nil || st.Head != 60_000 || st.RetentionFlushes == 0 || st.TrimmedEvents < 50_000 {
+			if err != nil || st.Head != 40_000 || st.RetentionFlushes == 0 || st.TrimmedEvents < 30_000 {
 				t.Fatalf("head %d, %d flushes, %d trimmed, %v", st.Head, st.RetentionFlushes, st.TrimmedEvents, err)
 			}
 			// What is kept, a quarter and 1 MiB of slack, and a group beside.
