@@ -128,7 +128,7 @@ func (p *posters) add(ctx context.Context, b *Bench, path string, body []byte) e
 	if err != nil {
 		return err
 	}
-	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		path, len(body), body)
 	p.group.Go(func() {
 		defer conn.Close()
@@ -285,7 +285,7 @@ func (a *HTTP) feed(ctx context.Context, b *Bench) (sent int, err error) {
 	pad := strings.Repeat("x", max(0, b.Payload-32))
 	for end := time.Now().Add(a.Duration); time.Now().Before(end); sent++ {
 		body := fmt.Sprintf(`{"at":%d,"pad":"%s"}`, time.Now().UnixNano(), pad)
-		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 			durableName(0), len(body), body)
 		if err != nil {
 			return sent, err
@@ -330,7 +330,7 @@ func waitArrivals(ctx context.Context, rs []*sseReader, n int64) error {
 
 func (r *sseReader) run(path string) {
 	defer close(r.done)
-	if _, err := fmt.Fprintf(r.conn, "GET %s?offset=now&live=sse HTTP/1.1\r\nHost: bench\r\n\r\n", path); err != nil {
+	if _, err := fmt.Fprintf(r.conn, "GET %s?offset=now&live=sse HTTP/1.1\r\nHost: localhost\r\n\r\n", path); err != nil {
 		return
 	}
 	in := bufio.NewReaderSize(r.conn, 64<<10)
