@@ -84,12 +84,10 @@ test("open with 50,000 confirmed documents in IndexedDB", async () => {
     const store = t.tidemark.indexedDB("many");
     const log = "0192a0b1-0000-7000-8000-000000000010";
     // As a snapshot leaves them, with a thousand changed since.
-    for (let n = 0; n < 50_000; n += 500) {
-      const page = Array.from({ length: 500 }, (_, i) => ["card/" + (n + i), n + i + 1, { ...card, i }]);
-      await store.commit([{ t: "docs", put: { s: "big", key: "\0" + n, seq: 0, data: JSON.stringify(page) } }]);
-    }
-    await store.commit(Array.from({ length: 1000 }, (_, i) => ({ t: "docs" as const, put: { s: "big", key: "card/" + i * 50, seq: 60_000 + i, data: { ...card, i } } })));
-    await store.commit([{ t: "replicas", put: { r: "docs:big", cur: { seq: 61_000, log } } }]);
+    const all = Array.from({ length: 50_000 }, (_, i) => ({ key: "card/" + i, seq: i + 1, data: { ...card, i } }));
+    await store.commit([{ t: "docs", s: "big", all }]);
+    await store.commit(Array.from({ length: 1000 }, (_, i) => ({ t: "docs" as const, k: ["big", "card/" + i * 50] as const, row: { key: "card/" + i * 50, seq: 60_000 + i, data: { ...card, i } } })));
+    await store.commit([{ t: "replicas", k: "docs:big", row: { r: "docs:big", cur: { seq: 61_000, log } } }]);
     store.close();
   }, card);
   const times: number[] = [];

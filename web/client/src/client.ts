@@ -1,23 +1,15 @@
-import { Hub, type HubOptions } from "./hub.ts";
-import type { TokenReason, Phase, Socket } from "./loop.ts";
+import { Hub } from "./hub.ts";
+import type { LineOptions, Phase } from "./loop.ts";
 import type { Json } from "./json.ts";
 import type { Rows, Storage } from "./storage.ts";
 import { Listeners, Stream, type Pending, type Unsubscribe } from "./stream.ts";
 import type { Mutation, TidemarkEvent, WireError } from "./wire.ts";
 
-export interface ClientOptions {
-  /** "ws://localhost:8080/v1/ws" */
-  url: string;
-  /** Asked before every connection, when a token nears its end, and when the server refused one. */
-  token?: (why: TokenReason) => string | Promise<string>;
+export interface ClientOptions extends LineOptions {
   /** `indexedDB("name")` or `memory()`. One per user of the app: a database belongs to one subject. */
   storage: Storage;
   /** "shared" (default): the tabs of one browser use one connection and one outbox. "alone": this database has one tab at a time. */
   tabs?: "shared" | "alone";
-  /** The app's version, for the server's operator. */
-  app?: string;
-  /** Another maker of sockets: for tests, and where there is no global WebSocket. */
-  webSocket?: (url: string, protocol: string) => Socket;
 }
 
 export interface Status {
@@ -97,8 +89,8 @@ class TidemarkClient implements Client {
 
   constructor(options: ClientOptions) {
     const at = (name: string) => this.streams.get(name);
-    const hubOptions: HubOptions = { ...options, tabs: options.tabs ?? "shared" };
-    this.hub = new Hub(hubOptions, {
+    const Kind = options.storage.hub ?? Hub;
+    this.hub = new Kind(options, {
       docs: (s, key) => at(s)?.touch(key),
       pending: (s, added) => at(s)?.pending(added),
       events: (r, events) => {
@@ -199,7 +191,7 @@ class TidemarkClient implements Client {
       mutation,
       error,
       at,
-      dismiss: async () => void (await this.hub.dismiss(id)),
+      dismiss: () => this.hub.dismiss(id),
       retry: (change) => this.hub.retry(id, mutation, change),
     };
   }

@@ -9,7 +9,7 @@ export { createClient } from "./client.ts";
 export type { Client, ClientEvents, ClientOptions, Exported, Rejected, Status } from "./client.ts";
 export type { Doc } from "./docs.ts";
 export { Closed, HistoryLost, MutationRejected, NotSaved } from "./errors.ts";
-export { indexedDB } from "./indexeddb.ts";
+export { indexedDB } from "./shared.ts";
 export { memory } from "./memory.ts";
 export type { Json, Op } from "./json.ts";
 export type { Phase, Socket, TokenReason } from "./loop.ts";

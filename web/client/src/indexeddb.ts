@@ -1,4 +1,5 @@
-import { Fenced, nextLead, type Meta, type Query, type Rows, type Storage, type Table, type Write } from "./storage.ts";
+import { pack, unpack, WORN, type Paged } from "./pages.ts";
+import { Fenced, nextLead, type Meta, type Query, type Rows, type SharedStorage, type Table, type Write } from "./storage.ts";
 
 const SLICE = 200; // requests issued in one task: keeps the page responsive while thousands are written
 const CHUNK = { docs: 2000, events: 20 }; // rows read in one task; a row of events is a whole frame
@@ -22,9 +23,11 @@ const result = <T>(request: IDBRequest<T>) =>
   });
 
 /** Keeps everything in the IndexedDB database of this name, synced to disk before a write is said to be done. */
-export function indexedDB(name: string): Storage {
+export function database(name: string): SharedStorage {
   let opening: Promise<IDBDatabase> | undefined;
   let closed = false;
+  /** Streams whose documents are in too many rows: the next lead that commits packs them. */
+  const worn = new Set<string>();
 
   const open = () =>
     (opening ??= new Promise<IDBDatabase>((resolve, reject) => {
@@ -110,15 +113,26 @@ export function indexedDB(name: string): Storage {
     for (;;) {
       const some: (Rows["docs"] & Rows["events"])[] = await result(store.getAll(bounds, chunk));
       for (const row of some) rows.push(row);
-      if (some.length < chunk) return rows;
+      if (some.length < chunk) break;
       const last = some[some.length - 1]!;
       bounds = IDBKeyRange.bound([q.s, q.t === "docs" ? last.key : last.seq], [q.s, []], true);
     }
+    if (q.t !== "docs") return rows;
+    const { docs, own } = unpack(rows as Paged[]);
+    if (own > WORN) worn.add(q.s);
+    return docs;
   }
 
-  const storage: Storage = {
+  /** The requests that a write takes. */
+  function steps(w: Write): [Table, "put" | "delete", unknown][] {
+    if ("all" in w) return [[w.t, "delete", range(w.s)], ...pack(w.s, w.all).map((page): [Table, "put", Paged] => [w.t, "put", page])];
+    if (w.t !== "docs") return [w.row ? [w.t, "put", w.row] : [w.t, "delete", w.k]];
+    const [s, key] = w.k as [string, string];
+    return [[w.t, "put", { s, seq: 0, ...w.row, key } satisfies Paged]];
+  }
+
+  const storage: SharedStorage = {
     name,
-    durable: true,
     lead: (was) =>
       transact(["meta"], "readwrite", async (tx) => {
         const row = nextLead(await guard(tx, undefined), was);
@@ -142,12 +156,14 @@ export function indexedDB(name: string): Storage {
       })) as number[];
     },
     commit: (writes, fence) =>
-      transact(["meta", ...new Set(writes.map((w) => w.t).filter((t) => t !== "meta"))], "readwrite", async (tx) => {
-        if (fence !== undefined) await guard(tx, fence);
-        await each(tx, writes, (w): IDBRequest => {
-          const store = tx.objectStore(w.t);
-          return "put" in w ? store.put(w.put) : store.delete("del" in w ? (w.del as IDBValidKey) : range(w.clear));
-        });
+      transact([...new Set(["meta", ...writes.map((w) => w.t), ...(worn.size ? ["docs"] : [])] as Table[])], "readwrite", async (tx) => {
+        const all = [...writes];
+        if (fence !== undefined) {
+          await guard(tx, fence);
+          for (const s of worn) all.unshift({ t: "docs", s, all: (await select(tx, { t: "docs", s })) as Rows["docs"][] });
+          worn.clear();
+        }
+        await each(tx, all.flatMap(steps), ([t, request, value]): IDBRequest => tx.objectStore(t)[request](value as IDBValidKey));
       }),
     close() {
       closed = true;

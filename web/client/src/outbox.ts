@@ -1,5 +1,5 @@
 import type { Op, Json } from "./json.ts";
-import type { Cursor, Rows } from "./storage.ts";
+import type { Cursor, Unplaced } from "./storage.ts";
 import type { Mutation } from "./wire.ts";
 
 /** A mutation on its way: written here, not yet known to be in the confirmed state. */
@@ -15,8 +15,8 @@ export interface Entry extends Readonly<Mutation> {
   slog?: string;
 }
 
-export const entryOf = (row: Omit<Rows["outbox"], "k"> & { k?: number }): Entry => ({ ...(JSON.parse(row.text) as Mutation), ...row });
-export const rowOf = ({ id, text, at, log }: Entry): Omit<Rows["outbox"], "k"> => ({ id, text, at, ...(log && { log }) });
+export const entryOf = (row: Omit<Unplaced, "id"> & { k?: number }): Entry => ({ ...(JSON.parse(row.text) as Mutation), ...row });
+export const rowOf = ({ id, text, at, log }: Entry): Unplaced => ({ id, text, at, ...(log && { log }) });
 
 /** Whether everything up to the cursor includes this entry's event. */
 export const covers = (cur: Cursor | undefined, e: Entry) => e.seq !== undefined && cur !== undefined && e.slog === cur.log && e.seq <= cur.seq;

@@ -1,4 +1,4 @@
-import type { Rows, Storage, Write } from "./storage.ts";
+import type { SharedStorage, Unplaced, Write } from "./storage.ts";
 
 interface Job<In, Out> {
   items: In[];
@@ -45,12 +45,12 @@ class Lane<In, Out> {
 
 /** Group commit in front of a storage: new mutations in one lane, what the leading tab confirms in the other. */
 export class Saver {
-  private readonly appends: Lane<Omit<Rows["outbox"], "k">, number>;
+  private readonly appends: Lane<Unplaced, number>;
   private readonly commits: Lane<Write, void>;
   /** The lead that commits are made under. */
   fence: number | undefined;
 
-  constructor(storage: Storage) {
+  constructor(storage: SharedStorage) {
     this.appends = new Lane((rows) => storage.append(rows));
     this.commits = new Lane<Write, void>(async (writes) => {
       await storage.commit(writes, this.fence);
@@ -59,7 +59,7 @@ export class Saver {
   }
 
   /** Resolves with the place of the mutation when it is on disk. */
-  async append(row: Omit<Rows["outbox"], "k">): Promise<number> {
+  async append(row: Unplaced): Promise<number> {
     return (await this.appends.add([row]))[0]!;
   }
 

@@ -51,22 +51,18 @@ const FROM = { docs: "snapshot", events: "start", live: "now" };
 export class Session {
   /** undefined: no connection. */
   phase: "connecting" | "replaying" | "live" | undefined;
-  id = "";
   head = 0;
+  /** The log of the newest connection. */
+  log = "";
   /** When `tick` wants to be called, in ms of the shell's clock. */
   wake = Infinity;
 
   private readonly state: State;
-  private readonly wanted = new Map<string, Replica>();
+  private wanted = new Set<Replica>();
   private readonly random: () => number;
   private out: Effect[] = [];
 
   // One connection's. `start` sets all of it anew.
-  private log = "";
-  /** The log of the newest connection. */
-  get logId(): string {
-    return this.log;
-  }
   private helloLog: string | undefined;
   private limits: Limits = { frame: 1 << 20, mutations: 1000, inflight: 1000, subs: 1000 };
   private heartbeat = 25_000;
@@ -107,11 +103,11 @@ export class Session {
     this.retryAt = this.refreshAt = Infinity;
     this.leaving = false;
     this.heard = this.asked = now;
-    this.helloLog = [...this.wanted.values()].find((r) => r.cur)?.cur?.log;
+    this.helloLog = [...this.wanted].find((r) => r.cur)?.cur?.log;
     const first: string[] = [];
     const rest: object[] = [];
     let room = FRAME - (hello.token?.length ?? 0);
-    for (const r of this.wanted.values()) {
+    for (const r of this.wanted) {
       const entry = this.subscribe(r, r.cur);
       room -= 3 * JSON.stringify(entry).length;
       if (room > 0) first.push(JSON.stringify(entry));
@@ -130,23 +126,12 @@ export class Session {
     this.subs = new Map();
   }
 
-  want(r: Replica, now: number): Effect[] {
-    this.wanted.set(r.id, r);
-    if (this.phase) this.send({ type: "subscribe", ...this.subscribe(r, r.cur) });
+  /** These replicas are needed, and no others. */
+  want(all: Set<Replica>, now: number): Effect[] {
+    for (const [sub, s] of this.subs) if (!s.old && !all.has(s.r)) this.leave(sub, s);
+    if (this.phase) for (const r of all) if (!this.wanted.has(r)) this.send({ type: "subscribe", ...this.subscribe(r, r.cur) });
+    this.wanted = all;
     return this.done(now);
-  }
-
-  unwant(r: Replica, now: number): Effect[] {
-    this.wanted.delete(r.id);
-    for (const [sub, s] of this.subs) if (s.r === r && !s.old) this.leave(sub, s);
-    return this.done(now);
-  }
-
-  wants(r: Replica): boolean {
-    return this.wanted.has(r.id);
-  }
-  all(): Replica[] {
-    return [...this.wanted.values()];
   }
 
   /** The outbox has new mutations on disk. */
@@ -165,15 +150,13 @@ export class Session {
     return this.done(now);
   }
 
-  signal(stream: string, data: Json, now: number): Effect[] {
-    if (this.welcomed) this.send({ type: "signal", stream, data });
-    return this.done(now);
-  }
-
-  setPresence(stream: string, data: Json, now: number): Effect[] {
-    if (data === null) this.presence.delete(stream);
-    else this.presence.set(stream, data);
-    if (this.welcomed && this.subscribedTo(stream)) this.send({ type: "presence", stream, data });
+  /** Presence is kept, and told again on every connection; null: not here any more. */
+  tell(type: "signal" | "presence", stream: string, data: Json, now: number): Effect[] {
+    if (type === "presence") {
+      if (data === null) this.presence.delete(stream);
+      else this.presence.set(stream, data);
+    }
+    if (this.welcomed && (type === "signal" || this.subscribedTo(stream))) this.send({ type, stream, data });
     return this.done(now);
   }
 
@@ -247,7 +230,7 @@ export class Session {
         break;
       case "authenticated":
         this.expiry(m.expires_at, now);
-        for (const r of this.wanted.values()) if (r.error) this.send({ type: "subscribe", ...this.subscribe(r, r.cur) });
+        for (const r of this.wanted) if (r.error) this.send({ type: "subscribe", ...this.subscribe(r, r.cur) });
         break;
       case "error":
         this.error(m, s, now);
@@ -268,7 +251,6 @@ export class Session {
     this.phase = "replaying";
     this.asked = Infinity;
     this.log = m.log;
-    this.id = m.session;
     this.head = m.head;
     this.heartbeat = m.heartbeat_ms || this.heartbeat;
     this.limits = { ...this.limits, ...m.limits };

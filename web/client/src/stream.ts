@@ -183,7 +183,7 @@ export class Stream<T = Json> {
 
   /** To whoever is there now; never stored. */
   signal(data: Json): void {
-    this.hub.signal("signal", this.name, data);
+    this.hub.tell("signal", this.name, data);
   }
   onSignal(fn: (s: Signal) => void): Unsubscribe {
     this.replica("live");
@@ -192,7 +192,7 @@ export class Stream<T = Json> {
   readonly presence: Presence = ((self) => ({
     set: (data) => {
       self.replica("live");
-      self.hub.signal("presence", self.name, data);
+      self.hub.tell("presence", self.name, data);
     },
     get others() {
       self.replica("live");
@@ -253,7 +253,7 @@ export class Stream<T = Json> {
   effect(e: Effect): void {
     if (e.do === "signal") this.signals.call({ session: e.session, by: e.by, data: e.data });
     else if (e.do === "presence") {
-      this.members = [...(this.hub.membersOf(this.name)?.values() ?? [])];
+      this.members = this.hub.membersOf(this.name);
       this.mark(this.here);
     }
   }

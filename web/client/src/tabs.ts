@@ -1,9 +1,9 @@
 import { newId } from "./ids.ts";
-import type { Change } from "./state.ts";
+import type { Change } from "./steps.ts";
 import type { Effect } from "./session.ts";
 import type { Json } from "./json.ts";
-import type { Rows } from "./storage.ts";
-import type { Phase } from "./loop.ts";
+import type { Unplaced } from "./storage.ts";
+import type { Line } from "./loop.ts";
 
 /** What tabs of one browser tell each other. */
 export type Note =
@@ -14,8 +14,8 @@ export type Note =
   /** What the leading tab did, in the order of `rev`. */
   | { t: "did"; rev: number; changes: Change[] }
   /** There are new mutations in the storage, or here, when they could not be stored. */
-  | { t: "added"; rows: Omit<Rows["outbox"], "k">[] }
-  | { t: "line"; phase: Phase; lastError: { code: string; message: string } | undefined; head: number; session: string }
+  | { t: "added"; rows: Unplaced[] }
+  | ({ t: "line" } & Line)
   | { t: "effect"; e: Effect }
   | { t: "signal" | "presence"; stream: string; data: Json }
   | { t: "connect"; on: boolean }

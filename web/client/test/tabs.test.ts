@@ -3,7 +3,8 @@ import { IDBFactory } from "fake-indexeddb";
 import { beforeEach, expect, test } from "vitest";
 import { createClient, indexedDB, MutationRejected, type Client } from "@tidemark/client";
 import { TestServer } from "@tidemark/client/testing";
-import type { Hub } from "../src/hub.ts";
+import { database } from "../src/indexeddb.ts";
+import type { SharedHub } from "../src/shared.ts";
 import { fakeLocks } from "./locks.ts";
 import { until } from "./util.ts";
 
@@ -11,7 +12,7 @@ import { until } from "./util.ts";
 
 let server: TestServer;
 const tab = () => createClient({ url: server.url, webSocket: server.webSocket, storage: indexedDB("shared") });
-const hub = (tm: Client) => (tm as unknown as { hub: Hub }).hub;
+const hub = (tm: Client) => (tm as unknown as { hub: SharedHub }).hub;
 /** What the browser does to a page that it freezes. */
 const freeze = (tm: Client) => (hub(tm) as unknown as { sleep(): void }).sleep();
 const thaw = (tm: Client) => (hub(tm) as unknown as { wake(): void }).wake();
@@ -114,7 +115,7 @@ test("a leader that slept through the loss of its lead changes nothing", async (
   expect(keys(a)).toEqual([]);
   await until(() => keys(a).length === 1);
   await live(a);
-  const thief = indexedDB("shared");
+  const thief = database("shared");
   await thief.lead(); // as a leader in another tab would
   server.write({ stream: "room", key: "y", op: "put", data: 2 });
   let epoch = 0;
@@ -151,7 +152,7 @@ test("a cleared database gets back what only the tabs know", async () => {
   await a.stream("room").put("x", 1).local;
   await b.stream("room").put("y", 2).local;
   await new Promise((resolve) => (globalThis.indexedDB.deleteDatabase("shared").onsuccess = resolve));
-  const look = indexedDB("shared");
+  const look = database("shared");
   const outbox = async () => (await look.read([{ t: "outbox" }]))[0].length;
   let n = 0;
   await until(() => (void outbox().then((k) => (n = k)), n === 2));
