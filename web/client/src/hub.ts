@@ -42,8 +42,8 @@ export class Hub {
   protected readonly audience: Audience;
   protected readonly store: Storage;
   protected readonly loop: Loop;
-  /** Replicas that this client shows, counted. */
-  protected readonly wants = new Map<string, number>();
+  /** Replicas that this client shows. */
+  protected readonly wants = new Set<string>();
   /** Who else is on a stream. */
   protected readonly members = new Map<string, Map<string, Member>>();
   protected fresh: Entry[] = [];
@@ -87,12 +87,17 @@ export class Hub {
   }
 
   /** The replica is shown from now on. */
-  open(id: string): void {
-    const n = this.wants.get(id) ?? 0;
-    this.wants.set(id, n + 1);
-    if (n) return;
-    this.then(() => this.need(id));
-    this.announce();
+  open(id: string): Replica {
+    if (!this.wants.has(id)) {
+      this.wants.add(id);
+      this.then(() => this.need(id));
+      this.announce();
+    }
+    return this.state.replica(id);
+  }
+
+  release(id: string): void {
+    if (this.wants.delete(id)) this.announce();
   }
 
   /** Resolves when what the storage has of a replica is in memory: only from then on its events are heard. */
@@ -101,13 +106,6 @@ export class Hub {
       await this.need(id);
       resolve();
     }));
-  }
-
-  release(id: string): void {
-    const n = this.wants.get(id)! - 1;
-    if (n) return void this.wants.set(id, n);
-    this.wants.delete(id);
-    this.announce();
   }
 
   tell(what: "signal" | "presence", stream: string, data: Json): void {
@@ -182,7 +180,7 @@ export class Hub {
   }
   /** What somebody needs. */
   protected needed(): string[] {
-    return [...this.wants.keys()];
+    return [...this.wants];
   }
   protected poke(): void {
     if (globalThis.document?.visibilityState !== "hidden") this.loop.poke();
@@ -265,7 +263,7 @@ export class Hub {
   }
 
   protected offer(): void {
-    const due = this.fresh.filter((e) => this.state.outbox.get(e.id) === e);
+    const due = this.fresh.filter((e) => this.state.outbox.has(e));
     this.fresh = [];
     this.reconcile();
     this.loop.input((now) => this.session.queue(due, now));

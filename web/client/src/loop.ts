@@ -159,8 +159,7 @@ export class Loop {
       // At once with a new token, if the old one was good before; else as after any other failure.
       const first = this.why !== "unauthorized";
       this.why = "unauthorized";
-      if (first) return this.again("unauthorized", reason, "unauthorized", 0);
-      return this.again("unauthorized", reason, "unauthorized");
+      return this.again("unauthorized", reason, "unauthorized", first ? 0 : undefined);
     }
     this.why = "connect";
     if (code === OVERLOADED) this.failures = Math.max(this.failures, 3);

@@ -1,4 +1,5 @@
 import type { Key, Storage, Table } from "./storage.ts";
+import { obtain } from "./util.ts";
 
 /** Keeps everything in this page's memory: for tests, and where nothing may stay on the device. For one client at a time. */
 export function memory(): Storage {
@@ -6,11 +7,7 @@ export function memory(): Storage {
   const parts = new Map<string, Map<string | number, unknown>>();
   let place = 0;
 
-  const part = (t: Table, s = "") => {
-    let rows = parts.get(t + s);
-    if (!rows) parts.set(t + s, (rows = new Map()));
-    return rows;
-  };
+  const part = (t: Table, s = "") => obtain(parts, t + s, () => new Map<string | number, unknown>());
   const set = (t: Table, k: Key, row: unknown) => {
     const [s, key] = typeof k === "object" ? k : [undefined, k];
     if (row) part(t, s).set(key, row);

@@ -1,7 +1,7 @@
 import type { Entry } from "./outbox.ts";
 import { foldEvent, type Docs, type Replica, type State } from "./state.ts";
 import type { Cursor } from "./storage.ts";
-import type { Json } from "./json.ts";
+import { utf8Length, type Json } from "./json.ts";
 import type { Limits, Member, ServerMessage, TidemarkEvent } from "./wire.ts";
 
 const FRAME = 48 << 10; // bytes of a push or of hello: small enough for slow lines and for the server's limit of hello
@@ -104,17 +104,16 @@ export class Session {
     this.leaving = false;
     this.heard = this.asked = now;
     this.helloLog = [...this.wanted].find((r) => r.cur)?.cur?.log;
-    const first: string[] = [];
+    const subs: object[] = [];
     const rest: object[] = [];
     let room = FRAME - (hello.token?.length ?? 0);
     for (const r of this.wanted) {
       const entry = this.subscribe(r, r.cur);
       room -= 3 * JSON.stringify(entry).length;
-      if (room > 0) first.push(JSON.stringify(entry));
+      if (room > 0) subs.push(entry);
       else rest.push({ type: "subscribe", ...entry });
     }
-    const head = JSON.stringify({ type: "hello", ...hello, ...(this.helloLog && { log: this.helloLog }) });
-    this.out.push({ do: "send", text: `${head.slice(0, -1)},"subs":[${first}]}` });
+    this.send({ type: "hello", ...hello, log: this.helloLog, subs });
     for (const m of rest) this.send(m);
     return this.done(now);
   }
@@ -195,7 +194,7 @@ export class Session {
       case "subscribed":
         if (s) {
           s.start = m.since;
-          if (s.r.kind === "events") s.from ??= { seq: m.since, log: this.log };
+          if (s.r.kind === "events") s.from ??= this.at({ seq: m.since });
           const mine = this.presence.get(s.r.stream);
           if (mine !== undefined) this.send({ type: "presence", stream: s.r.stream, data: mine });
         }
@@ -204,7 +203,7 @@ export class Session {
         if (s && !s.old) this.events(m.sub, s, m.events);
         break;
       case "live":
-        if (s && !s.old) this.live(s, { seq: m.seq, log: this.log, ...(m.mark && { mark: m.mark }) });
+        if (s && !s.old) this.live(s, this.at(m));
         break;
       case "reset":
         if (s && !s.old) this.reset(s, m);
@@ -219,14 +218,12 @@ export class Session {
         this.ack(m.results, now);
         break;
       case "signal":
-        if (s) this.out.push({ do: "signal", stream: s.r.stream, session: m.session, by: m.by, data: m.data });
-        break;
       case "presence":
-        if (s) this.out.push({ do: "presence", stream: s.r.stream, set: m.set, gone: m.gone, full: m.full });
+        if (s) this.out.push({ ...m, do: m.type, stream: s.r.stream } as Effect);
         break;
       case "pong":
         this.head = m.head;
-        for (const sub of this.subs.values()) if (sub.live && !sub.old) this.move(sub, { seq: m.seq, log: this.log, ...(m.mark && { mark: m.mark }) });
+        for (const sub of this.subs.values()) if (sub.live && !sub.old) this.move(sub, this.at(m));
         break;
       case "authenticated":
         this.expiry(m.expires_at, now);
@@ -241,6 +238,14 @@ export class Session {
     }
     this.state.settle();
     return this.done(now);
+  }
+
+  /** The cursor that the server names. */
+  private at({ seq, mark }: { seq: number; mark?: string }): Cursor {
+    return { seq, log: this.log, mark };
+  }
+  private after({ seq, id }: TidemarkEvent): Cursor {
+    return this.at({ seq, mark: id });
   }
 
   private get welcomed() {
@@ -276,7 +281,7 @@ export class Session {
     return {
       sub,
       stream: r.stream,
-      ...(from && { since: from.seq, ...(from.mark && { mark: from.mark }), ...(from.log !== this.helloLog && { log: from.log }) }),
+      ...(from && { since: from.seq, mark: from.mark, log: from.log === this.helloLog ? undefined : from.log }),
       from: FROM[r.kind],
     };
   }
@@ -290,7 +295,7 @@ export class Session {
   private resubscribe(sub: number, s: Sub) {
     const tries = s.last ? 1 : s.tries + 1;
     if (tries > 3) return void this.out.push({ do: "close", why: "the server's events do not connect" });
-    const from = s.staged || tries === 3 ? undefined : s.last ? { seq: s.last.seq, log: this.log, mark: s.last.id } : s.from;
+    const from = s.staged || tries === 3 ? undefined : s.last ? this.after(s.last) : s.from;
     if (s.r.kind !== "live") {
       if (from) this.state.moved(s.r, from);
       else this.state.drop(s.r, false);
@@ -308,7 +313,7 @@ export class Session {
     if (!last || s.r.kind === "live") return;
     s.last = last;
     s.events += events.length;
-    const cur = { seq: last.seq, log: this.log, ...(last.id && { mark: last.id }) };
+    const cur = this.after(last);
     if (!s.staged) return this.state.events(s.r, events, cur);
     for (const e of events) {
       this.state.arrived(e, this.log);
@@ -346,17 +351,16 @@ export class Session {
     if (s.r.kind === "docs") s.staged = new Map();
     s.at = s.upto = undefined;
     this.state.drop(s.r, m.reason === "erased");
-    if (s.r.kind === "events") this.state.moved(s.r, (s.from = { seq: m.floor, log: this.log }));
+    if (s.r.kind === "events") this.state.moved(s.r, (s.from = this.at({ seq: m.floor })));
     this.out.push({ do: "reset", stream: s.r.stream, reason: m.reason });
   }
 
   private snapshot(s: Sub, m: Extract<ServerMessage, { type: "snapshot" }>) {
-    for (const doc of m.docs) s.staged!.set(doc.key, { key: doc.key, seq: doc.seq, data: doc.data });
+    for (const doc of m.docs) s.staged!.set(doc.key, doc);
     if (!m.done) return;
     s.start = m.seq;
     s.last = undefined;
-    s.at = { seq: m.seq, log: this.log, ...(m.mark && { mark: m.mark }) };
-    s.from = s.at;
+    s.from = s.at = this.at(m);
     s.upto = m.upto ?? m.seq;
     if (s.upto <= m.seq) this.complete(s);
   }
@@ -377,7 +381,7 @@ export class Session {
 
   /** What has no verdict and is on disk. */
   private due(): Entry[] {
-    return [...this.state.outbox.entries()].filter((e) => e.k !== undefined && e.seq === undefined);
+    return this.state.outbox.unanswered().filter((e) => e.k !== undefined);
   }
 
   private pump(now: number) {
@@ -402,7 +406,7 @@ export class Session {
     let used = 0;
     let log: string | undefined;
     for (const e of this.unsent) {
-      const alive = e === this.first || (e.seq === undefined && this.state.outbox.get(e.id) === e);
+      const alive = e === this.first || (e.seq === undefined && this.state.outbox.has(e));
       if (alive) {
         const bytes = utf8Length(e.text);
         if (bytes + 200 > this.limits.frame) {
@@ -431,7 +435,7 @@ export class Session {
         continue;
       }
       this.retries = 0;
-      if (this.state.outbox.get(e.id) !== e || e.seq !== undefined) continue; // its event came before
+      if (!this.state.outbox.has(e) || e.seq !== undefined) continue; // its event came before
       if (error) this.state.refuse(e, error, now);
       else this.state.accept(e, seq!, this.log);
     }
@@ -446,7 +450,7 @@ export class Session {
   }
 
   private error(m: Extract<ServerMessage, { type: "error" }>, s: Sub | undefined, now: number) {
-    for (const { e } of this.inflight.filter((f) => f.ref === m.ref)) if (this.state.outbox.get(e.id) === e) this.state.refuse(e, { code: m.code, message: m.message }, now);
+    for (const { e } of this.inflight.filter((f) => f.ref === m.ref)) if (this.state.outbox.has(e)) this.state.refuse(e, { code: m.code, message: m.message }, now);
     this.inflight = this.inflight.filter((f) => f.ref !== m.ref);
     this.later(now);
     if (s && m.sub !== undefined) {
@@ -480,13 +484,4 @@ export class Session {
     this.out = [];
     return out;
   }
-}
-
-function utf8Length(s: string): number {
-  let n = s.length;
-  for (let i = 0; i < s.length; i++) {
-    const c = s.charCodeAt(i);
-    if (c > 0x7f) n += c > 0x7ff && (c < 0xd800 || c > 0xdfff) ? 2 : 1;
-  }
-  return n;
 }

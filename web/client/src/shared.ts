@@ -240,7 +240,7 @@ export class SharedHub extends Hub implements TabsListener {
       case "did":
         return this.then(() => this.repeat(n.rev, n.changes));
       case "line":
-        this.told = n;
+        this.told = { phase: n.phase, lastError: n.lastError, head: n.head };
         return this.audience.status();
       case "effect":
         this.then(() => super.effect(n.e));
@@ -297,7 +297,7 @@ export class SharedHub extends Hub implements TabsListener {
     for (const r of this.state.replicas.values()) {
       r.cur = undefined;
       r.whole = false;
-      if (r.kind === "events" && r.loaded) this.audience.dropped(r, false);
+      if (r.kind === "events" && r.loaded) this.audience.reader(r.stream)?.dropped(false);
     }
     await this.store.commit([...this.state.rejected.values()].map((row) => ({ t: "rejected" as const, k: row.id, row })));
     await this.saveAll();
@@ -322,7 +322,7 @@ export class SharedHub extends Hub implements TabsListener {
       this.bases.set(r.id, meta?.rev ?? 0);
       this.fill(r, replicas, docs);
     }
-    if (again && r.kind === "events") this.audience.dropped(r, true);
+    if (again && r.kind === "events") this.audience.reader(r.stream)?.dropped(true);
   }
 
   // Mutations.
@@ -351,7 +351,7 @@ export class SharedHub extends Hub implements TabsListener {
 
   protected override offer(): void {
     if (this.leads) {
-      this.state.added(this.fresh.filter((e) => this.state.outbox.get(e.id) === e).map((e) => ({ ...rowOf(e), k: e.k! })));
+      this.state.added(this.fresh.filter((e) => this.state.outbox.has(e)).map((e) => ({ ...rowOf(e), k: e.k! })));
       return super.offer();
     }
     this.tabs.send({ t: "added", rows: this.fresh.filter((e) => this.unsaved.has(e)).map(rowOf) });

@@ -1,6 +1,7 @@
 import { fold } from "./json.ts";
 import { covers, Outbox, type Entry } from "./outbox.ts";
 import type { Cursor, Key, Rows, Table, Write } from "./storage.ts";
+import { obtain } from "./util.ts";
 import type { TidemarkEvent, WireError } from "./wire.ts";
 
 /** What is kept of a stream: its documents, its events, or only the line to it (signals and presence). */
@@ -44,17 +45,23 @@ export function foldEvent(docs: Docs, e: TidemarkEvent): string | undefined {
   return e.key;
 }
 
-/** Hears of every step, at once. */
-export interface Listener {
-  /** A document changed; without key: all of the stream may have. */
-  docs(stream: string, key?: string): void;
-  /** The pending mutations of a stream changed; `added`: only by this one, at the end. */
-  pending(stream: string, added?: Entry): void;
-  events(r: Replica, events: TidemarkEvent[]): void;
-  /** Its events are void; `reread`: only those in memory, the storage has what counts. */
-  dropped(r: Replica, reread: boolean): void;
+/** Hears at once of every step that matters to what is shown of one stream. */
+export interface Reader {
+  /** A document changed; without key: all may have. */
+  touch(key?: string): void;
+  /** The pending mutations changed; `added`: only by this one, at the end. */
+  pending(added?: Entry): void;
+  /** The events that all views are made of. */
+  came(events: TidemarkEvent[]): void;
+  /** They are void; `reread`: only those in memory, the storage has what counts. */
+  dropped(reread: boolean): void;
   /** After a drop: all has come again. */
-  whole(r: Replica): void;
+  whole(): void;
+}
+
+export interface Listener {
+  reader(stream: string): Reader | undefined;
+  events(r: Replica, events: TidemarkEvent[]): void;
   verdict(id: string, seq: number | undefined, error?: WireError): void;
   rejected(): void;
 }
@@ -79,9 +86,7 @@ export class State {
   }
 
   replica(id: string): Replica {
-    let r = this.replicas.get(id);
-    if (!r) this.replicas.set(id, (r = new Replica(id)));
-    return r;
+    return obtain(this.replicas, id, () => new Replica(id));
   }
 
   /** Sets what the storage has. */
@@ -89,22 +94,25 @@ export class State {
     r.cur = r.seen = cur;
     r.docs = docs;
     r.loaded = r.whole = true;
-    this.on.docs(r.stream);
+    this.on.reader(r.stream)?.touch();
   }
 
   events(r: Replica, ev: TidemarkEvent[], cur: Cursor): void {
     for (const e of ev) this.arrived(e, cur.log);
     this.advance(r, cur);
     const s = r.stream;
-    if (r.kind === "events") this.write("events", [s, ev[0]!.seq], { s, seq: ev[0]!.seq, ev });
-    else for (const e of ev) {
+    const reader = this.on.reader(s);
+    if (r.kind === "events") {
+      this.write("events", [s, ev[0]!.seq], { s, seq: ev[0]!.seq, ev });
+      reader?.came(ev);
+    } else for (const e of ev) {
       const key = foldEvent(r.docs, e);
       if (key === undefined) continue;
       this.write("docs", [s, key], r.docs.get(key));
-      this.on.docs(s, key);
+      reader?.touch(key);
     }
     this.on.events(r, ev);
-    this.on.pending(s);
+    reader?.pending();
   }
 
   /** An event with the id of a pending mutation is its acceptance. */
@@ -124,17 +132,17 @@ export class State {
     if (hide) {
       r.seen = undefined;
       r.docs = new Map();
-      this.on.docs(r.stream);
+      this.on.reader(r.stream)?.touch();
     }
     this.rewrite(r, []);
-    this.on.dropped(r, false);
+    if (r.kind === "events") this.on.reader(r.stream)?.dropped(false);
   }
 
   /** Everything has come, again if it was dropped. */
   complete(r: Replica): void {
     if (r.whole) return;
     r.whole = true;
-    this.on.whole(r);
+    if (r.kind === "events") this.on.reader(r.stream)?.whole();
   }
 
   /** A snapshot is complete. */
@@ -200,8 +208,9 @@ export class State {
     if (e.k !== undefined) this.write("outbox", e.k, undefined);
   }
   private touched(e: Entry, added?: Entry) {
-    if (e.op) this.on.docs(e.stream, e.key);
-    this.on.pending(e.stream, added);
+    const reader = this.on.reader(e.stream);
+    if (e.op) reader?.touch(e.key);
+    reader?.pending(added);
   }
   private advance(r: Replica, cur: Cursor) {
     r.cur = r.seen = cur;

@@ -3,7 +3,7 @@ import { Loop, type LineOptions, type Socket } from "../src/loop.ts";
 import { Session } from "../src/session.ts";
 import { State } from "../src/state.ts";
 
-const silent = { docs() {}, pending() {}, events() {}, dropped() {}, whole() {}, verdict() {}, rejected() {} };
+const silent = { reader: () => undefined, events() {}, verdict() {}, rejected() {} };
 
 /** A loop whose server the test plays. */
 function world(options: Partial<LineOptions> = {}) {

@@ -4,7 +4,7 @@ import { Session, type Effect } from "../src/session.ts";
 import { State } from "../src/state.ts";
 import type { ServerMessage } from "../src/wire.ts";
 
-const silent = { docs() {}, pending() {}, events() {}, dropped() {}, whole() {}, verdict() {}, rejected() {} };
+const silent = { reader: () => undefined, events() {}, verdict() {}, rejected() {} };
 const sent = (effects: Effect[]) => effects.flatMap((e) => (e.do === "send" ? [JSON.parse(e.text)] : []));
 const id = (n: number) => `0192a0b1-0000-7000-8000-${String(n).padStart(12, "0")}`;
 const welcome = (limits = {}): ServerMessage => ({ type: "welcome", log: "l", session: "s", head: 0, limits });

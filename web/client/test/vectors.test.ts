@@ -10,7 +10,7 @@ import type { Cursor } from "../src/storage.ts";
 import type { ServerMessage, TidemarkEvent } from "../src/wire.ts";
 import { cases, text, type Text } from "./vectors.ts";
 
-const silent = { docs() {}, pending() {}, events() {}, dropped() {}, whole() {}, verdict() {}, rejected() {} };
+const silent = { reader: () => undefined, events() {}, verdict() {}, rejected() {} };
 const welcome = (log: string): ServerMessage => ({ type: "welcome", log, session: newId(), head: 0 });
 const sent = (effects: Effect[]) => effects.flatMap((e) => (e.do === "send" ? [JSON.parse(e.text)] : []));
 
