@@ -25,6 +25,7 @@ export type Effect =
 
 /** One subscription of one connection. */
 interface Sub {
+  readonly sub: number;
   readonly r: Replica;
   /** Where it started, and the last event since; the chain of `prev` begins anew with every subscribe, reset and snapshot. */
   from: Cursor | undefined;
@@ -64,28 +65,28 @@ export class Session {
 
   // One connection's. `start` sets all of it anew.
   private helloLog: string | undefined;
-  private limits: Limits = { frame: 1 << 20, mutations: 1000, inflight: 1000, subs: 1000 };
-  private heartbeat = 25_000;
   private subs = new Map<number, Sub>();
-  private nextSub = 1;
-  private ref = 0;
-  private unsent: Entry[] = [];
-  /** All that was ever in `unsent`. */
-  private queued = new Set<Entry>();
+  private unsent!: Set<Entry>;
   /** Sent, not answered, in order. */
-  private inflight: { e: Entry; ref: number }[] = [];
-  private bytes = 0;
+  private inflight!: { e: Entry; ref: number }[];
   /** The first mutation refused with a "later": it must be the next one that is sent. */
   private lock: Entry | undefined;
   /** The same, once its time has come: sent even if its event came meanwhile. */
   private first: Entry | undefined;
-  private retryAt = Infinity;
+  private retryAt!: number;
+  private refreshAt!: number;
+  /** When anything came last, and when an answer was asked for that has not come. */
+  private heard!: number;
+  private asked!: number;
+  private leaving!: boolean;
+
+  // What outlasts it.
+  private limits: Limits = { frame: 1 << 20, mutations: 1000, inflight: 1000, subs: 1000 };
+  private heartbeat = 25_000;
+  private nextSub = 1;
+  private ref = 0;
   private retries = 0;
-  private heard = 0;
-  private asked = Infinity;
-  private refreshAt = Infinity;
-  private leaving = false;
-  private presence = new Map<string, Json>();
+  private readonly presence = new Map<string, Json>();
 
   constructor(state: State, random: () => number = Math.random) {
     this.state = state;
@@ -96,9 +97,8 @@ export class Session {
   start(hello: { client: string; n: number; token?: string; app?: string }, now: number): Effect[] {
     this.phase = "connecting";
     this.subs = new Map();
-    this.unsent = [];
+    this.unsent = new Set();
     this.inflight = [];
-    this.bytes = 0;
     this.lock = this.first = undefined;
     this.retryAt = this.refreshAt = Infinity;
     this.leaving = false;
@@ -108,7 +108,7 @@ export class Session {
     const rest: object[] = [];
     let room = FRAME - (hello.token?.length ?? 0);
     for (const r of this.wanted) {
-      const entry = this.subscribe(r, r.cur);
+      const entry = this.subscribe(r);
       room -= 3 * JSON.stringify(entry).length;
       if (room > 0) subs.push(entry);
       else rest.push({ type: "subscribe", ...entry });
@@ -127,20 +127,15 @@ export class Session {
 
   /** These replicas are needed, and no others. */
   want(all: Set<Replica>, now: number): Effect[] {
-    for (const [sub, s] of this.subs) if (!s.old && !all.has(s.r)) this.leave(sub, s);
-    if (this.phase) for (const r of all) if (!this.wanted.has(r)) this.send({ type: "subscribe", ...this.subscribe(r, r.cur) });
+    for (const s of this.subs.values()) if (!s.old && !all.has(s.r)) this.leave(s);
+    if (this.phase) for (const r of all) if (!this.wanted.has(r)) this.join(r);
     this.wanted = all;
     return this.done(now);
   }
 
   /** The outbox has new mutations on disk. */
   queue(entries: Iterable<Entry>, now: number): Effect[] {
-    if (!this.welcomed) return this.done(now);
-    for (const e of entries) {
-      if (this.queued.has(e)) continue;
-      this.queued.add(e);
-      this.unsent.push(e);
-    }
+    if (this.welcomed) for (const e of entries) if (!this.inflight.some((f) => f.e === e)) this.unsent.add(e);
     return this.done(now);
   }
 
@@ -175,10 +170,9 @@ export class Session {
     }
     if (now >= this.retryAt) {
       this.retryAt = Infinity;
-      const lock = this.lock!;
+      this.first = this.lock;
       this.lock = undefined;
-      this.first = lock;
-      this.unsent = [lock, ...this.due().filter((e) => e !== lock)];
+      this.unsent = new Set([this.first!, ...this.due()]);
     }
     return this.done(now);
   }
@@ -186,7 +180,8 @@ export class Session {
   receive(m: ServerMessage, now: number): Effect[] {
     this.heard = now;
     if (this.welcomed) this.asked = Infinity;
-    const s = "sub" in m && m.sub !== undefined ? this.subs.get(m.sub) : undefined;
+    const s = this.subs.get((m as { sub?: number }).sub!);
+    const current = s?.old ? undefined : s;
     switch (m.type) {
       case "welcome":
         this.welcome(m, now);
@@ -200,16 +195,16 @@ export class Session {
         }
         break;
       case "events":
-        if (s && !s.old) this.events(m.sub, s, m.events);
+        if (current) this.events(current, m.events);
         break;
       case "live":
-        if (s && !s.old) this.live(s, this.at(m));
+        if (current) this.live(current, this.at(m));
         break;
       case "reset":
-        if (s && !s.old) this.reset(s, m);
+        if (current) this.reset(current, m);
         break;
       case "snapshot":
-        if (s?.staged && !s.old) this.snapshot(s, m);
+        if (current?.staged) this.snapshot(current, m);
         break;
       case "unsubscribed":
         this.subs.delete(m.sub);
@@ -227,7 +222,7 @@ export class Session {
         break;
       case "authenticated":
         this.expiry(m.expires_at, now);
-        for (const r of this.wanted) if (r.error) this.send({ type: "subscribe", ...this.subscribe(r, r.cur) });
+        for (const r of this.wanted) if (r.error) this.join(r);
         break;
       case "error":
         this.error(m, s, now);
@@ -261,8 +256,7 @@ export class Session {
     this.limits = { ...this.limits, ...m.limits };
     this.expiry(m.expires_at, now);
     for (const e of [...this.state.outbox.accepted]) if (e.slog !== m.log) this.state.requeue(e);
-    this.unsent = this.due();
-    this.queued = new Set(this.unsent);
+    this.unsent = new Set(this.due());
     this.out.push({ do: "welcome", by: m.by });
   }
 
@@ -274,10 +268,11 @@ export class Session {
 
   // Subscriptions.
 
-  private subscribe(r: Replica, from: Cursor | undefined, tries = 0) {
+  private subscribe(r: Replica, tries = 0) {
     const sub = this.nextSub++;
+    const from = r.cur;
     r.error = undefined;
-    this.subs.set(sub, { r, from, start: from?.seq ?? 0, last: undefined, live: false, events: 0, tries, ...(r.kind === "docs" && !from && { staged: new Map() }) });
+    this.subs.set(sub, { sub, r, from, start: from?.seq ?? 0, last: undefined, live: false, events: 0, tries, staged: r.kind === "docs" && !from ? new Map() : undefined });
     return {
       sub,
       stream: r.stream,
@@ -286,13 +281,16 @@ export class Session {
     };
   }
 
-  private leave(sub: number, s: Sub) {
+  private join(r: Replica, tries?: number) {
+    this.send({ type: "subscribe", ...this.subscribe(r, tries) });
+  }
+  private leave(s: Sub) {
     s.old = true;
-    this.send({ type: "unsubscribe", sub });
+    this.send({ type: "unsubscribe", sub: s.sub });
   }
 
   /** Something is missing: go on from the last event that was applied. The new one comes first, so that presence stays. */
-  private resubscribe(sub: number, s: Sub) {
+  private resubscribe(s: Sub) {
     const tries = s.last ? 1 : s.tries + 1;
     if (tries > 3) return void this.out.push({ do: "close", why: "the server's events do not connect" });
     const from = s.staged || tries === 3 ? undefined : s.last ? this.after(s.last) : s.from;
@@ -300,14 +298,14 @@ export class Session {
       if (from) this.state.moved(s.r, from);
       else this.state.drop(s.r, false);
     }
-    this.send({ type: "subscribe", ...this.subscribe(s.r, from, tries) });
-    this.leave(sub, s);
+    this.join(s.r, tries);
+    this.leave(s);
   }
 
-  private events(sub: number, s: Sub, events: TidemarkEvent[]) {
+  private events(s: Sub, events: TidemarkEvent[]) {
     let last = s.last;
     for (const e of events) {
-      if (last ? e.prev !== last.seq || e.seq <= e.prev : e.prev > s.start || e.seq <= s.start) return this.resubscribe(sub, s);
+      if (last ? e.prev !== last.seq || e.seq <= e.prev : e.prev > s.start || e.seq <= s.start) return this.resubscribe(s);
       last = e;
     }
     if (!last || s.r.kind === "live") return;
@@ -386,24 +384,23 @@ export class Session {
 
   private pump(now: number) {
     if (!this.welcomed || this.leaving) return;
-    while (this.unsent.length && !this.lock) {
+    while (this.unsent.size && !this.lock) {
       const frame = this.frame(now);
       if (!frame) return;
       const { entries, log } = frame;
       const ref = ++this.ref;
       for (const e of entries) this.inflight.push({ e, ref });
-      const text = entries.map((e) => e.text).join(",");
-      this.bytes += text.length;
-      this.out.push({ do: "send", text: `{"type":"push","ref":${ref},${log ? `"log":"${log}",` : ""}"mutations":[${text}]}` });
+      const texts = entries.map((e) => e.text);
+      this.out.push({ do: "send", text: `{"type":"push","ref":${ref},${log ? `"log":"${log}",` : ""}"mutations":[${texts}]}` });
     }
   }
 
   /** Takes the next push frame from what is unsent: one log, small, within what may be unanswered. */
   private frame(now: number): { entries: Entry[]; log?: string } | undefined {
     const most = Math.min(this.limits.mutations, this.limits.inflight - this.inflight.length);
+    const flight = this.inflight.reduce((n, f) => n + f.e.text.length, 0);
     const entries: Entry[] = [];
     let size = 0;
-    let used = 0;
     let log: string | undefined;
     for (const e of this.unsent) {
       const alive = e === this.first || (e.seq === undefined && this.state.outbox.has(e));
@@ -413,15 +410,14 @@ export class Session {
           this.state.refuse(e, { code: "too_large", message: "the mutation is larger than the server's frames" }, now);
         } else {
           if (entries.length >= most || (entries.length && (size + bytes > FRAME || (log && e.log && e.log !== log)))) break;
-          if (this.inflight.length && this.bytes + size + bytes > FLIGHT) break;
+          if (flight && flight + size + bytes > FLIGHT) break;
           entries.push(e);
           log ??= e.log;
           size += bytes + 1;
         }
       }
-      used++;
+      this.unsent.delete(e);
     }
-    this.unsent.splice(0, used);
     if (entries.length) this.first = undefined;
     return entries.length ? { entries, log } : undefined;
   }
@@ -429,7 +425,6 @@ export class Session {
   private ack(results: Extract<ServerMessage, { type: "ack" }>["results"], now: number) {
     for (const [i, { e }] of this.inflight.splice(0, results.length).entries()) {
       const { seq, error } = results[i]!;
-      this.bytes -= e.text.length;
       if (error?.later) {
         this.lock ??= e;
         continue;
@@ -439,7 +434,6 @@ export class Session {
       if (error) this.state.refuse(e, error, now);
       else this.state.accept(e, seq!, this.log);
     }
-    if (!this.inflight.length) this.bytes = 0;
     this.later(now);
   }
 
@@ -453,11 +447,9 @@ export class Session {
     for (const { e } of this.inflight.filter((f) => f.ref === m.ref)) if (this.state.outbox.has(e)) this.state.refuse(e, { code: m.code, message: m.message }, now);
     this.inflight = this.inflight.filter((f) => f.ref !== m.ref);
     this.later(now);
-    if (s && m.sub !== undefined) {
-      this.subs.delete(m.sub);
-      if (!s.old) s.r.error = m.code;
-    }
-    this.out.push({ do: "error", code: m.code, message: m.message, ...(s && { stream: s.r.stream }) });
+    if (s) this.subs.delete(s.sub);
+    if (s && !s.old) s.r.error = m.code;
+    this.out.push({ do: "error", code: m.code, message: m.message, stream: s?.r.stream });
   }
 
   // Every input ends here.

@@ -4,11 +4,11 @@ import { database } from "./indexeddb.ts";
 import type { Line } from "./loop.ts";
 import { entryOf, rowOf, type Entry } from "./outbox.ts";
 import type { Pending } from "./stream.ts";
-import { Saver } from "./saver.ts";
+import { lane, type Lane } from "./saver.ts";
 import type { Effect } from "./session.ts";
 import type { Listener, Replica } from "./state.ts";
 import { SharedState, type Change } from "./steps.ts";
-import { Fenced, nextLead, type Meta, type Rows, type SharedStorage, type Storage, type Unplaced } from "./storage.ts";
+import { Fenced, nextLead, type Meta, type Rows, type SharedStorage, type Storage, type Unplaced, type Write } from "./storage.ts";
 import { Tabs, type Note, type TabsListener } from "./tabs.ts";
 import type { Json } from "./json.ts";
 import type { TidemarkEvent, WireError } from "./wire.ts";
@@ -29,12 +29,18 @@ export function indexedDB(name: string): Storage {
 export class SharedHub extends Hub implements TabsListener {
   declare readonly state: SharedState;
   declare protected readonly store: SharedStorage;
-  private readonly saver: Saver;
+  /** New mutations go to the disk in one lane, what the leading tab confirms in the other. */
+  private readonly appends: Lane<Unplaced, number>;
+  private readonly commits: Lane<Write, void>;
+  /** The lead that commits are made under. */
+  private fence: number | undefined;
   private readonly tabs: Tabs;
   /** The line as the leading tab told of it. */
   private told: Line;
   /** Mutations made here, not on disk. */
   private readonly unsaved = new Set<Entry>();
+  /** The tries to save them that are under way. */
+  private readonly saves = new Set<Promise<void>>();
   /** What the other tabs need. */
   private readonly others = new Map<string, string[]>();
   /** Which tab spoke for this client on a stream, and what this one said. */
@@ -59,7 +65,11 @@ export class SharedHub extends Hub implements TabsListener {
     super(options, audience);
     this.storage = "best-effort";
     this.told = super.line;
-    this.saver = new Saver(this.store);
+    this.appends = lane((rows) => this.store.append(rows));
+    this.commits = lane(async (writes) => {
+      await this.store.commit(writes, this.fence);
+      return [];
+    });
     this.tabs = new Tabs(options.tabs === "alone" ? undefined : this.store.name, this);
     this.store.onlost = () => this.recover(0);
     for (const name of ["freeze", "pagehide"]) this.listen(name, () => this.sleep());
@@ -103,7 +113,7 @@ export class SharedHub extends Hub implements TabsListener {
   }
 
   override async history(stream: string): Promise<TidemarkEvent[][]> {
-    await this.saver.idle();
+    await this.idle();
     return super.history(stream).catch((e) => {
       this.lost(e);
       return [];
@@ -124,7 +134,8 @@ export class SharedHub extends Hub implements TabsListener {
   protected override async leave(): Promise<void> {
     this.term++; // a lead that is being taken comes too late
     clearTimeout(this.recovering);
-    await this.saver.idle();
+    await Promise.allSettled(this.saves); // each tells the others what it saved
+    await this.idle();
     this.leads = false;
     this.tabs.stop();
   }
@@ -152,10 +163,10 @@ export class SharedHub extends Hub implements TabsListener {
 
   private async takeOver(term: number) {
     if (term !== this.term) return;
-    await this.saver.idle(); // what an earlier lead still writes is written under its own fence
+    await this.idle(); // what an earlier lead still writes is written under its own fence
     try {
       this.meta = await this.store.lead(this.meta);
-      this.saver.fence = this.meta.epoch;
+      this.fence = this.meta.epoch;
       await this.sync();
     } catch (e) {
       this.meta ??= nextLead(undefined, undefined);
@@ -267,7 +278,7 @@ export class SharedHub extends Hub implements TabsListener {
 
   /** Brings memory to what the storage has. */
   private async sync() {
-    await this.saver.idle(); // else rows come back whose deletion is under way
+    await this.idle(); // else rows come back whose deletion is under way
     const there = new Set<string>();
     for (const e of this.state.outbox.entries()) if (e.k !== undefined && !this.unsaved.has(e)) there.add(e.id);
     const [[meta], ...rows] = await this.store.read([{ t: "meta" }, { t: "outbox" }, { t: "rejected" }, { t: "replicas" }]);
@@ -314,7 +325,7 @@ export class SharedHub extends Hub implements TabsListener {
   }
 
   protected override async load(r: Replica): Promise<void> {
-    if (this.leads) await this.saver.idle();
+    if (this.leads) await this.idle();
     const again = r.loaded;
     if (this.storage === "lost") this.fill(r, [], []);
     else {
@@ -325,16 +336,26 @@ export class SharedHub extends Hub implements TabsListener {
     if (again && r.kind === "events") this.audience.reader(r.stream)?.dropped(true);
   }
 
+  private idle() {
+    return Promise.all([this.appends.idle(), this.commits.idle()]);
+  }
+
   // Mutations.
 
   protected override async append(e: Entry): Promise<number> {
     this.unsaved.add(e);
-    const k = await this.saver.append(rowOf(e));
+    const [k] = await this.appends.add([rowOf(e)]);
     this.unsaved.delete(e);
-    return k;
+    return k!;
   }
 
-  protected override async save(e: Entry): Promise<void> {
+  protected override save(e: Entry): Promise<void> {
+    const saved = this.trySave(e).finally(() => this.saves.delete(saved));
+    this.saves.add(saved);
+    return saved;
+  }
+
+  private async trySave(e: Entry) {
     try {
       await super.save(e);
     } catch (err) {
@@ -362,7 +383,7 @@ export class SharedHub extends Hub implements TabsListener {
   private pull(carried: Unplaced[] = []) {
     this.then(async () => {
       if (!this.leads) return;
-      await this.saver.idle(); // what is settled is deleted then
+      await this.idle(); // what is settled is deleted then
       const known = new Set([...this.state.outbox.entries()].map((e) => e.id));
       const [rows] = await this.store.read([{ t: "outbox" }]).catch(() => [[] as Rows["outbox"][]]);
       const stray = carried.map((row) => ({ ...row, k: ++this.unstored }));
@@ -394,7 +415,7 @@ export class SharedHub extends Hub implements TabsListener {
     const tell = () => this.tabs.send({ t: "did", rev: meta.rev, changes });
     if (this.ahead) return tell();
     const { term } = this;
-    this.written = this.saver.commit([...writes, { t: "meta", k: "meta", row: meta }]).then(tell, (e) => {
+    this.written = this.commits.add([...writes, { t: "meta", k: "meta", row: meta }]).then(tell, (e) => {
       if (term !== this.term) return;
       this.lost(e);
       tell();
@@ -465,7 +486,7 @@ export class SharedHub extends Hub implements TabsListener {
 
   override async number(): Promise<{ client: string; n: number }> {
     const meta = (this.meta = { ...this.meta!, n: this.meta!.n + 1 });
-    if (!this.ahead) await this.saver.commit([{ t: "meta", k: "meta", row: meta }]).catch((e) => {
+    if (!this.ahead) await this.commits.add([{ t: "meta", k: "meta", row: meta }]).catch((e) => {
       this.lost(e);
       if (e instanceof Fenced) throw e;
     });

@@ -5,7 +5,7 @@ import { newId } from "./ids.ts";
 import { utf8Length, type Json, type Op } from "./json.ts";
 import type { Entry } from "./outbox.ts";
 import type { Effect } from "./session.ts";
-import type { Kind, Reader, Replica } from "./state.ts";
+import type { Kind, Replica } from "./state.ts";
 import { Listeners, type Soon, type Unsubscribe } from "./util.ts";
 import { foldView, type Fold, type Reducer, type View } from "./view.ts";
 import type { Member, TidemarkEvent } from "./wire.ts";
@@ -49,7 +49,7 @@ export interface Signal {
 const KINDS = ["docs", "events", "live"] as const;
 
 /** One stream: what happens in one room, board, document, tenant. */
-export class Stream<T = Json> implements Reader {
+export class Stream<T = Json> {
   readonly name: string;
   readonly presence: Presence;
   private readonly hub: Hub;
