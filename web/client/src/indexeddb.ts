@@ -4,14 +4,8 @@ import { Fenced, nextLead, type Meta, type Query, type Rows, type SharedStorage,
 const SLICE = 200; // requests issued in one task: keeps the page responsive while thousands are written
 const CHUNK = { docs: 2000, events: 20 }; // rows read in one task; a row of events is a whole frame
 
-const tables: Record<Table, IDBObjectStoreParameters> = {
-  meta: { keyPath: "k" },
-  outbox: { keyPath: "k", autoIncrement: true },
-  rejected: { keyPath: "id" },
-  replicas: { keyPath: "r" },
-  docs: { keyPath: ["s", "key"] },
-  events: { keyPath: ["s", "seq"] },
-};
+/** Where the rows of each table have their key. */
+const keys: Record<Table, string | string[]> = { meta: "k", outbox: "k", rejected: "id", replicas: "r", docs: ["s", "key"], events: ["s", "seq"] };
 
 /** Errors after which a fresh connection to the database may work: WebKit drops connections, users clear them. */
 const passing = new Set(["InvalidStateError", "UnknownError", "AbortError", "NotFoundError"]);
@@ -33,9 +27,10 @@ export function database(name: string): SharedStorage {
     (opening ??= new Promise<IDBDatabase>((resolve, reject) => {
       const request = globalThis.indexedDB.open(name, 1);
       request.onupgradeneeded = () => {
-        for (const t in tables) {
-          const store = request.result.createObjectStore(t, tables[t as Table]);
-          if (t === "outbox") store.createIndex("id", "id", { unique: true });
+        for (const t in keys) {
+          const mine = t === "outbox"; // the only rows that get their key here
+          const store = request.result.createObjectStore(t, { keyPath: keys[t as Table], autoIncrement: mine });
+          if (mine) store.createIndex("id", "id", { unique: true });
         }
       };
       request.onsuccess = () => {
@@ -136,7 +131,7 @@ export function database(name: string): SharedStorage {
     lead: (was) =>
       transact(["meta"], "readwrite", async (tx) => {
         const row = nextLead(await guard(tx, undefined), was);
-        await each(tx, [row], (r) => tx.objectStore("meta").put(r));
+        await result(tx.objectStore("meta").put(row));
         return row;
       }),
     read: (queries) =>

@@ -1,4 +1,5 @@
 import type { Effect, Session } from "./session.ts";
+import { messageOf } from "./errors.ts";
 import type { ServerMessage } from "./wire.ts";
 
 /** Why a token is asked for: a new connection, the old token's end is near, or the server refused the last one. */
@@ -121,19 +122,15 @@ export class Loop {
     const mine = () => this.running && round === this.round;
     if (this.why !== "unauthorized") this.phase = "connecting";
     this.env.after();
-    let token: string | undefined;
+    let trouble: Phase = "unauthorized";
     try {
-      token = await this.options.token?.(this.why);
-    } catch (e) {
-      if (mine()) this.again("unauthorized", String((e as Error)?.message ?? e), "unauthorized");
-      return;
-    }
-    if (!mine()) return;
-    try {
+      const token = await this.options.token?.(this.why);
+      if (!mine()) return;
+      trouble = "offline";
       const hello = await this.env.number();
       if (mine()) this.open({ ...hello, token, app: this.options.app });
     } catch (e) {
-      if (mine()) this.again("offline", String((e as Error)?.message ?? e));
+      if (mine()) this.again(trouble, messageOf(e), trouble);
     }
   }
 

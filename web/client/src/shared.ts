@@ -1,4 +1,4 @@
-import { NotSaved } from "./errors.ts";
+import { messageOf, NotSaved } from "./errors.ts";
 import { Hub, type Audience, type HubOptions } from "./hub.ts";
 import { database } from "./indexeddb.ts";
 import type { Line } from "./loop.ts";
@@ -362,7 +362,7 @@ export class SharedHub extends Hub implements TabsListener {
       this.state.outbox.place(e, ++this.unstored);
       this.arrange(e);
       this.lost(err);
-      throw new NotSaved("this device could not save the change: " + (err as Error)?.message, { cause: err });
+      throw new NotSaved("this device could not save the change: " + messageOf(err), { cause: err });
     }
   }
 
@@ -431,7 +431,7 @@ export class SharedHub extends Hub implements TabsListener {
     if (this.closed) return;
     this.ahead = this.leads;
     this.storage = "lost";
-    (this.leads ? this.loop : this.told).lastError = { code: (e as Error)?.name ?? "storage", message: String((e as Error)?.message ?? e) };
+    (this.leads ? this.loop : this.told).lastError = { code: (e as Error)?.name ?? "storage", message: messageOf(e) };
     this.audience.status();
     this.recover(RECOVER_AFTER);
   }
