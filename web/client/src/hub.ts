@@ -5,7 +5,7 @@ import { unpack, WORN } from "./pages.ts";
 import { Saver } from "./saver.ts";
 import { Session, type Effect } from "./session.ts";
 import { State, type Change, type Docs, type Listener, type Replica } from "./state.ts";
-import { Fenced, nextLead, type Meta, type Query, type Rows, type Storage } from "./storage.ts";
+import { Fenced, nextLead, type Cursor, type Meta, type Query, type Rows, type Storage } from "./storage.ts";
 import { Tabs, type Note, type TabsListener } from "./tabs.ts";
 import { newId } from "./ids.ts";
 import type { Json } from "./json.ts";
@@ -35,6 +35,8 @@ interface Promised {
 
 const PROTOCOL = "tidemark.v1";
 const RECOVER_AFTER = 1_000;
+/** How often the leading tab looks for what a tab left that ended before it could tell: ms. */
+const SWEEP = 10_000;
 /** Places of mutations that could not be stored: after all that are. */
 const UNSTORED = 2 ** 52;
 
@@ -79,12 +81,18 @@ export class Hub implements TabsListener {
   /** Which of the leading tab's steps are in memory: all of them, or those of one replica that was read later. */
   private rev = -1;
   private readonly bases = new Map<string, number>();
+  /** The tab that leads, and since when. */
+  private leader = "";
+  private epoch = 0;
+  /** Places of mutations that are settled here, and not yet deleted on disk. */
+  private readonly leaving = new Set<unknown>();
   /** The confirmed state in memory is ahead of a storage that failed. */
   private ahead = false;
   private term = 0;
   private asleep = false;
   private unstored = UNSTORED;
   private recovering: ReturnType<typeof setTimeout> | undefined;
+  private sweeping: ReturnType<typeof setInterval> | undefined;
   private asked = false;
   private offline = false;
   private closed = false;
@@ -117,12 +125,12 @@ export class Hub implements TabsListener {
   // What the app does.
 
   /** A mutation: visible at once, saved soon, sent when it can be. */
-  write(text: string, log?: string): Pending {
+  write(text: string, log?: string, after?: Promise<void>): Pending {
     if (this.closed) throw new Closed("the client is closed");
     const entry = entryOf({ id: (JSON.parse(text) as { id: string }).id, text, at: Date.now(), ...(log && { log }) });
     const server = new Promise<{ seq: number }>((resolve, reject) => this.promised.set(entry.id, { resolve, reject }));
     this.state.add(entry);
-    const local = this.save(entry);
+    const local = after ? after.then(() => this.save(entry)) : this.save(entry);
     server.catch(() => undefined); // both may be ignored: the rejected list and the status tell the same
     local.catch(() => undefined);
     this.persist();
@@ -174,17 +182,18 @@ export class Hub implements TabsListener {
     return rows.map((r) => r.ev);
   }
 
-  /** Ends or begins the use of the network, for all tabs. */
+  /** Ends or begins the use of the network by this tab. Offline it has nothing to do with the others: one of them leads. */
   connect(on: boolean): void {
-    this.tabs.send({ t: "connect", on });
-    this.switch(on);
-  }
-
-  private switch(on: boolean) {
     this.offline = !on;
-    if (!on) this.loop.stop();
-    else if (this.leads) this.loop.start();
-    this.after();
+    if (on) {
+      this.wake();
+      if (this.leads) this.loop.start();
+      else this.tabs.send({ t: "connect" });
+      return;
+    }
+    this.line = { ...this.line, phase: "offline" };
+    this.demote();
+    this.nobody();
   }
 
   async dismiss(id: string): Promise<Rows["rejected"] | undefined> {
@@ -201,7 +210,8 @@ export class Hub implements TabsListener {
     const code = this.state.rejected.get(id)?.error.code;
     const next = "expect" in change ? (change.expect ?? undefined) : expect;
     const text = JSON.stringify({ id: code === "id_reused" ? newId() : id, ...m, expect: next });
-    const pending = this.write(text, typeof next === "number" ? this.session.logId || undefined : undefined);
+    // Only when the refused one is deleted on disk: else its deletion would take the new one, of the same id, along.
+    const pending = this.write(text, typeof next === "number" ? this.session.logId || undefined : undefined, this.saver.idle());
     pending.local.then(() => this.dismiss(id)).catch(() => undefined);
     this.state.rejected.delete(id);
     this.audience.rejected();
@@ -214,6 +224,7 @@ export class Hub implements TabsListener {
     this.term++; // a lead that is being taken comes too late
     this.follow(false);
     clearTimeout(this.recovering);
+    clearInterval(this.sweeping);
     this.loop.stop();
     this.flush();
     await this.saver.idle();
@@ -250,22 +261,45 @@ export class Hub implements TabsListener {
   private async takeOver(term: number) {
     if (term !== this.term) return;
     await this.saver.idle(); // what an earlier lead still writes is written under its own fence
+    const heard = this.heard();
+    let meta: Meta | undefined;
     try {
-      this.meta = await this.store.lead(this.meta);
-      this.saver.fence = this.meta.epoch;
+      this.meta = meta = await this.store.lead(heard);
+      this.saver.fence = meta.epoch;
       await this.sync();
     } catch (e) {
-      this.meta ??= nextLead(undefined, undefined);
+      if (!meta) this.meta = nextLead(this.meta, heard);
       this.lost(e);
     }
     if (term !== this.term) return; // put to sleep meanwhile
     this.leads = true;
     this.ahead = this.storage === "lost";
+    this.epoch = this.meta!.epoch;
     this.others.clear();
-    this.tabs.send({ t: "lead", rev: this.meta.rev });
-    if (this.offline) this.tabs.send({ t: "connect", on: false });
+    this.leaving.clear();
+    for (const stream of this.present.keys()) this.session.setPresence(stream, null, Date.now()); // whoever is still here says so again
+    this.present.clear();
+    this.tellLead();
     this.announce();
-    if (!this.offline) this.loop.start();
+    this.sweeping = setInterval(() => this.pull(), SWEEP);
+    this.loop.start();
+  }
+
+  /** What was done by leads that this tab knows of: some of it may not be on disk. */
+  private heard(): Partial<Meta> {
+    const { meta } = this;
+    return { ...meta, epoch: Math.max(this.epoch, meta?.epoch ?? 0), rev: Math.max(this.rev, meta?.rev ?? 0) };
+  }
+
+  private tellLead() {
+    const { rev, epoch } = this.meta!;
+    this.tabs.send({ t: "lead", rev, epoch });
+  }
+
+  robbed(): void {
+    if (this.closed || this.asleep) return;
+    this.demote();
+    this.wake();
   }
 
   /** Steps down: somebody else leads, or the page is put to sleep. What is in memory may be ahead of the disk. */
@@ -274,6 +308,7 @@ export class Hub implements TabsListener {
     this.asleep = true;
     this.leads = false;
     this.rev = -1;
+    clearInterval(this.sweeping);
     this.loop.stop();
     this.tabs.stop();
     this.audience.status();
@@ -292,7 +327,7 @@ export class Hub implements TabsListener {
         if (!this.leads) return;
         if (!this.others.has(from)) {
           this.tabs.watch(from);
-          this.tabs.send({ t: "lead", rev: this.meta!.rev });
+          this.tellLead();
           this.pull();
           for (const [stream, set] of this.members) this.tabs.send({ t: "effect", e: { do: "presence", stream, set: [...set.values()], full: true } });
         }
@@ -308,30 +343,31 @@ export class Hub implements TabsListener {
         return;
       case "poke":
         return this.loop.poke();
+      case "connect":
+        if (this.leads) this.loop.start();
+        return;
       case "rejected":
         return this.then(async () => {
           const [rows] = await this.store.read([{ t: "rejected" }]);
           this.listRejected(rows);
         });
       case "lead":
-        if (this.leads) return;
+        if (n.epoch < this.epoch) return; // from a tab that hung, and does not know yet that another one leads
+        this.epoch = n.epoch;
+        this.leader = from;
+        if (this.leads) return this.robbed();
         this.announce();
         return this.then(async () => {
           await this.sync();
           this.resend();
         });
-      case "did":
-        if (!this.leads) this.then(() => this.repeat(n.rev, n.changes));
-        return;
-      case "line":
-        if (this.leads) return;
-        this.line = n;
-        return this.audience.status();
-      case "effect":
-        if (!this.leads) this.then(() => this.effect(n.e));
-        return;
-      case "connect":
-        this.switch(n.on);
+    }
+    if (this.leads || from !== this.leader) return;
+    if (n.t === "did") this.then(() => this.repeat(n.rev, n.changes));
+    else if (n.t === "effect") this.then(() => this.effect(n.e));
+    else if (n.t === "line") {
+      this.line = n;
+      this.audience.status();
     }
   }
 
@@ -420,15 +456,19 @@ export class Hub implements TabsListener {
   private async need(id: string) {
     const r = this.state.replica(id);
     if (r.loaded) return;
-    await this.load(r);
+    await this.load(r).catch((e) => {
+      this.lost(e);
+      if (!this.leads) this.rev = -1;
+      this.state.load(r, undefined, new Map()); // what cannot be read comes from the server again
+    });
     this.reconcile();
   }
 
   private async load(r: Replica) {
     if (this.leads) await this.saver.idle();
     let docs: Docs = new Map();
-    let cur = r.cur;
-    if (r.kind !== "live" && this.storage !== "lost") {
+    let cur: Cursor | undefined;
+    if (r.kind !== "live") {
       const [metas, replicas, rows] = await this.store.read([{ t: "meta" }, { t: "replicas" }, { t: "docs", s: r.stream }]);
       if (r.kind === "docs") {
         const unpacked = unpack(rows);
@@ -514,11 +554,10 @@ export class Hub implements TabsListener {
   private pull(carried: Omit<Rows["outbox"], "k">[] = []) {
     this.then(async () => {
       if (!this.leads) return;
-      await this.saver.idle(); // what is settled is deleted then
-      const known = new Set([...this.state.outbox.entries()].map((e) => e.id));
+      const known = new Set([...[...this.state.outbox.entries()].map((e) => e.id), ...this.leaving]);
       const [rows] = await this.store.read([{ t: "outbox" }]).catch(() => [[] as Rows["outbox"][]]);
       const stray = carried.map((row) => ({ ...row, k: ++this.unstored }));
-      const news = [...rows, ...stray].filter((row) => !known.has(row.id) && !this.state.outbox.get(row.id));
+      const news = [...rows, ...stray].filter((row) => !known.has(row.id) && !known.has(row.k) && !this.state.outbox.get(row.id));
       if (!news.length) return;
       this.state.added(news);
       const entries = news.map((row) => this.state.outbox.get(row.id)!);
@@ -548,9 +587,15 @@ export class Hub implements TabsListener {
     const meta = (this.meta = { ...this.meta!, rev: this.meta!.rev + 1 });
     this.rev = meta.rev;
     const tell = () => this.tabs.send({ t: "did", rev: meta.rev, changes: batch.changes });
+    const deleted = batch.writes.filter((w) => w.t === "outbox").map((w) => (w as { del: unknown }).del);
+    for (const k of deleted) this.leaving.add(k);
     if (this.ahead) return tell();
     const { term } = this;
-    this.saver.commit([...batch.writes, { t: "meta", put: meta }]).then(tell, (e) => {
+    const done = () => {
+      for (const k of deleted) this.leaving.delete(k);
+      tell();
+    };
+    this.saver.commit([...batch.writes, { t: "meta", put: meta }]).then(done, (e) => {
       if (term !== this.term) return;
       this.lost(e);
       tell();
@@ -559,9 +604,8 @@ export class Hub implements TabsListener {
 
   private lost(e: unknown) {
     if (e instanceof Fenced) {
-      if (!this.leads) return;
-      this.demote();
-      return this.wake();
+      if (this.leads) this.robbed();
+      return;
     }
     if (this.closed) return;
     this.ahead = this.leads;
@@ -581,10 +625,7 @@ export class Hub implements TabsListener {
       if (gone && !this.leads) await this.sync();
       await this.saveAll();
       if (this.storage === "lost") this.storage = "best-effort";
-      if (this.leads && (this.ahead || gone)) {
-        this.demote();
-        this.wake();
-      }
+      if (this.leads && (this.ahead || gone)) this.robbed();
       this.audience.status();
     }), after);
   }
@@ -605,7 +646,7 @@ export class Hub implements TabsListener {
     this.demote();
   };
   private readonly wake = () => {
-    if (this.closed || !this.asleep) return;
+    if (this.closed || this.offline || !this.asleep) return;
     this.asleep = false;
     const { term } = this;
     this.then(() => this.sync());
@@ -675,10 +716,15 @@ export class Hub implements TabsListener {
     this.audience.effect(e);
   }
 
+  /** Without a line nobody is there. */
+  private nobody() {
+    for (const [stream, all] of this.members) if (all.size) this.env().effect({ do: "presence", stream, full: true });
+  }
+
   private after() {
     this.flush();
     if (!this.leads) return;
-    if (!this.session.phase) for (const [stream, all] of this.members) if (all.size) this.env().effect({ do: "presence", stream, full: true });
+    if (!this.session.phase) this.nobody();
     const { phase, lastError } = this.loop;
     const { head, id } = this.session;
     const old = this.line;

@@ -37,10 +37,11 @@ export type Write =
   /** Removes all rows of one stream from docs or events. */
   | { t: "docs" | "events"; clear: string };
 
-/** The row of a new lead. */
-export function nextLead(old: Meta | undefined, was: Meta | undefined): Meta {
+/** The row of a new lead. What an earlier lead did without being able to save it (`was`) is counted, so that no number comes twice. */
+export function nextLead(old: Meta | undefined, was: Partial<Meta> = {}): Meta {
   const meta = old ?? { client: newId(), epoch: 0, n: 0, rev: 0, ...was, k: "meta", birth: newId() };
-  return { ...meta, epoch: meta.epoch + 1 };
+  const { epoch = 0, n = 0, rev = 0 } = was;
+  return { ...meta, epoch: Math.max(meta.epoch, epoch) + 1, n: Math.max(meta.n, n), rev: rev > meta.rev ? rev + 1 : meta.rev };
 }
 
 /** All rows of a table, or those of one stream. */
@@ -62,8 +63,8 @@ export interface Storage {
   readonly durable: boolean;
   /** Called when the storage broke away (the user cleared it, the browser dropped the connection). */
   onlost?: (() => void) | undefined;
-  /** Takes the lead: raises `epoch`, and makes the row when there is none, going on from `was`. */
-  lead(was?: Meta): Promise<Meta>;
+  /** Takes the lead: raises `epoch`, and goes on from `was` where that is further, or where there is no row. */
+  lead(was?: Partial<Meta>): Promise<Meta>;
   /** The answers of all queries, as of one moment, each in order of its keys. */
   read<const Q extends readonly Query[]>(queries: Q): Promise<{ [I in keyof Q]: Rows[Q[I]["t"]][] }>;
   /** Puts mutations at the end of the outbox, gives their places. Whoever is there already (by id) keeps its place. */

@@ -63,6 +63,9 @@ export interface Signal {
   readonly data: Json;
 }
 
+/** What a reader of raw events hears; "again": something was missed, the storage has it. */
+type Frame = TidemarkEvent[] | HistoryLost | "again";
+
 class Listeners<A extends unknown[]> {
   private readonly fns = new Set<{ fn: (...a: A) => void }>();
   add(fn: (...a: A) => void): Unsubscribe {
@@ -93,7 +96,7 @@ export class Stream<T = Json> {
   private readonly docsChanged = new Listeners<[]>();
   private readonly folds = new Map<Fold<unknown>, Listeners<[]>>();
   private readonly dirty = new Set<Listeners<[]>>();
-  private readonly readers = new Set<(frame: TidemarkEvent[] | HistoryLost) => void>();
+  private readonly readers = new Set<(frame: Frame) => void>();
   private overlay: DocsView | undefined;
   private members: readonly Member[] = [];
 
@@ -153,9 +156,9 @@ export class Stream<T = Json> {
    */
   async *events({ since = 0 }: { since?: number } = {}): AsyncGenerator<TidemarkEvent, void, void> {
     this.replica("events");
-    const frames: (TidemarkEvent[] | HistoryLost)[] = [];
+    const frames: Frame[] = [];
     let wake = () => {};
-    const reader = (frame: TidemarkEvent[] | HistoryLost) => {
+    const reader = (frame: Frame) => {
       frames.push(frame);
       wake();
     };
@@ -163,10 +166,14 @@ export class Stream<T = Json> {
     try {
       await this.hub.loaded("events:" + this.name);
       let last = since;
-      frames.unshift(...(await this.hub.history(this.name)));
+      frames.unshift("again");
       for (;;) {
         for (let frame = frames.shift(); frame; frame = frames.shift()) {
           if (frame instanceof HistoryLost) throw frame;
+          if (frame === "again") {
+            frames.unshift(...(await this.hub.history(this.name)));
+            continue;
+          }
           for (const e of frame) {
             if (e.seq <= last) continue;
             if (last && e.prev > last) throw new HistoryLost("trimmed");
@@ -243,7 +250,7 @@ export class Stream<T = Json> {
       if (reread) void this.reread(fold);
       else fold.dropped();
     }
-    if (!reread) for (const read of this.readers) read(new HistoryLost("reset"));
+    for (const read of this.readers) read(reread ? "again" : new HistoryLost("reset"));
   }
   /** @internal */
   whole(r: Replica): void {

@@ -161,3 +161,53 @@ test("a cleared database gets back what only the tabs know", async () => {
   expect(server.events("room")).toHaveLength(2);
   await Promise.all([a.close(), b.close()]);
 });
+
+test("one tab is taken offline: the others go on, it writes for itself, and returns to all of it", async () => {
+  const a = tab();
+  await until(() => a.status.leader);
+  const b = tab();
+  for (const tm of [a, b]) tm.stream("room").docs.entries();
+  await live(a);
+  await live(b);
+  a.disconnect(); // it led
+  expect(a.status).toMatchObject({ phase: "offline", leader: false });
+  await until(() => b.status.leader && b.status.phase === "live");
+  server.write({ stream: "room", key: "x", op: "put", data: 1 });
+  await until(() => keys(b).length === 1);
+  const m = a.stream("room").put("y", 2);
+  await m.local;
+  await b.stream("room").put("z", 3).server;
+  await until(() => keys(b).length === 2 || keys(b).length === 3); // b may find what a saved, and need not
+  expect([keys(a), a.status.pending, a.status.phase]).toEqual([["y"], 1, "offline"]);
+  thaw(a); // the page comes back from somewhere: it stays offline
+  expect((hub(a) as unknown as { asleep: boolean }).asleep).toBe(true);
+  a.connect();
+  await m.server;
+  for (const tm of [a, b]) await until(() => keys(tm).length === 3 && tm.status.phase === "live" && tm.status.pending === 0, () => tm.status);
+  expect([a.status.leader, b.status.leader, server.connections]).toEqual([false, true, 1]);
+  b.disconnect(); // and the other way round
+  await until(() => a.status.leader);
+  await live(a);
+  await b.stream("room").put("w", 4).local;
+  await b.close(); // without coming back
+  await until(() => a.status.leader);
+  const c = tab();
+  c.stream("room").docs.entries();
+  for (const tm of [a, c]) await until(() => keys(tm).length === 4 && tm.status.pending === 0);
+  const ids = server.events("room").map((e) => e.id);
+  expect(ids).toHaveLength(4);
+  await Promise.all([a.close(), c.close()]);
+});
+
+test("a connection that the server closed for good begins anew when any tab asks for it", async () => {
+  const a = tab();
+  await until(() => a.status.leader);
+  const b = tab();
+  await live(b);
+  const loop = (hub(a) as unknown as { loop: { lost(code: number, reason: string): void } }).loop;
+  loop.lost(4403, "forbidden");
+  await until(() => b.status.phase === "offline");
+  b.connect();
+  await live(b);
+  await Promise.all([a.close(), b.close()]);
+});
