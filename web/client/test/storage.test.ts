@@ -111,13 +111,13 @@ describe("IndexedDB", () => {
     expect((await db.lead(before)).client).toBe(before.client);
   });
 
-  test("opens again when the browser dropped the connection", async () => {
+  test.each(["InvalidStateError", "UnknownError"])("opens again when the browser dropped the connection: %s", async (name) => {
     const db = indexedDB("db");
     await db.append([row("a")]);
     const { transaction } = IDBDatabase.prototype;
     let failures = 1;
     IDBDatabase.prototype.transaction = function (...a: Parameters<typeof transaction>) {
-      if (failures-- > 0) throw new DOMException("gone", "InvalidStateError");
+      if (failures-- > 0) throw new DOMException("gone", name);
       return transaction.apply(this, a);
     };
     try {

@@ -211,3 +211,48 @@ test("a connection that the server closed for good begins anew when any tab asks
   await live(b);
   await Promise.all([a.close(), b.close()]);
 });
+
+test("nothing flickers between the acknowledgement and the event, in whichever tab", async () => {
+  const a = tab();
+  await until(() => a.status.leader);
+  const b = tab();
+  const seen = new Map<Client, string[]>();
+  for (const tm of [a, b]) {
+    const room = tm.stream("room");
+    const said = room.view<string[]>([], (all, e) => [...all, e.id]);
+    const shots: string[] = [];
+    seen.set(tm, shots);
+    const shoot = () => shots.push(`${room.docs.get("k")?.data ?? "nothing"} ${said.get().length}`);
+    room.docs.subscribe(shoot);
+    said.subscribe(shoot);
+  }
+  for (const tm of [a, b]) await live(tm);
+  await until(() => [a, b].every((tm) => tm.stream("room").docs.loaded));
+  for (const shots of seen.values()) shots.length = 0;
+  server.hold(true); // no events, only acknowledgements
+  const m = b.stream("room").put("k", "new");
+  await m.server;
+  for (const tm of [a, b]) await until(() => tm.status.pending === 0 && tm.stream("room").docs.get("k")?.pending === false);
+  server.hold(false);
+  for (const tm of [a, b]) await until(() => tm.stream("room").docs.get("k")?.seq === 1 && [...hub(tm).state.outbox.entries()].length === 0);
+  for (const shots of seen.values()) {
+    const from = shots.indexOf("new 1"); // documents and views are told one after the other
+    expect(from).toBeGreaterThanOrEqual(0);
+    expect(new Set(shots.slice(from))).toEqual(new Set(["new 1"]));
+  }
+  await Promise.all([a.close(), b.close()]);
+});
+
+test("the browser is asked once to keep what is stored, and the status tells what it said", async () => {
+  let asked = 0;
+  const persist = async () => ++asked > 0;
+  Object.defineProperty(globalThis, "navigator", { value: { locks: fakeLocks(), storage: { persist } }, configurable: true });
+  const a = tab();
+  await until(() => a.status.leader);
+  expect([asked, a.status.storage]).toEqual([0, "best-effort"]); // only when there is something to keep
+  await a.stream("room").put("x", 1).local;
+  await a.stream("room").put("y", 1).local;
+  await until(() => a.status.storage === "persistent");
+  expect(asked).toBe(1);
+  await a.close();
+});
