@@ -358,6 +358,7 @@ export class Hub implements TabsListener {
         if (this.leads) return this.robbed();
         this.announce();
         return this.then(async () => {
+          if (this.leads) return; // since: what was read now would undo what the line brings meanwhile
           await this.sync();
           this.resend();
         });

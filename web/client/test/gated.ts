@@ -3,8 +3,8 @@ import type { Storage } from "../src/storage.ts";
 type Method = "lead" | "read" | "append" | "commit";
 
 export interface Gated extends Storage {
-  /** Calls of this method wait from now on, before they reach the storage. */
-  hold(method: Method): void;
+  /** Calls of this method wait from now on, before they reach the storage; or `late`, with the answer in hand. */
+  hold(method: Method, late?: "late"): void;
   release(method: Method): void;
   /** How many wait there. */
   waiting(method: Method): number;
@@ -12,11 +12,14 @@ export interface Gated extends Storage {
 
 /** A storage that is slow exactly where a test wants it. */
 export function gated(inner: Storage): Gated {
-  const gates = new Map<Method, (() => void)[]>();
+  const gates = new Map<Method, { late: boolean; passes: (() => void)[] }>();
   const through = async <T>(method: Method, call: () => Promise<T>): Promise<T> => {
     const gate = gates.get(method);
-    if (gate) await new Promise<void>((resolve) => gate.push(resolve));
-    return call();
+    const wait = () => gate && new Promise<void>((resolve) => gate.passes.push(resolve));
+    if (!gate?.late) await wait();
+    const answer = await call();
+    if (gate?.late) await wait();
+    return answer;
   };
   const storage: Gated = {
     name: inner.name,
@@ -26,13 +29,13 @@ export function gated(inner: Storage): Gated {
     append: (rows) => through("append", () => inner.append(rows)),
     commit: (writes, fence) => through("commit", () => inner.commit(writes, fence)),
     close: () => inner.close(),
-    hold: (method) => void gates.set(method, gates.get(method) ?? []),
+    hold: (method, late) => void gates.set(method, { late: late !== undefined, passes: [] }),
     release(method) {
-      const gate = gates.get(method) ?? [];
+      const { passes } = gates.get(method)!;
       gates.delete(method);
-      for (const pass of gate) pass();
+      for (const pass of passes) pass();
     },
-    waiting: (method) => gates.get(method)?.length ?? 0,
+    waiting: (method) => gates.get(method)?.passes.length ?? 0,
   };
   inner.onlost = () => storage.onlost?.();
   return storage;

@@ -155,6 +155,50 @@ test("who leads after a tab that could not save is not mistaken for it", async (
   await Promise.all([b.close(), c.close()]);
 });
 
+test("the last word of the old lead does not make the new one read anew what its line is changing", async () => {
+  for (const data of [1, 2]) server.write({ stream: "room", type: "said", data });
+  const a = open();
+  await leads(a);
+  const storage = gated(indexedDB("shared"));
+  const b = open(storage);
+  const said = b.stream("room").view<unknown[]>([], (all, e) => [...all, e.data]);
+  await live(b);
+  await until(() => said.get().length === 2);
+  const cur = () => hub(b).state.replicas.get("events:room")!.cur?.seq;
+  storage.hold("lead");
+  await a.close();
+  await until(() => storage.waiting("lead") === 1);
+  hub(b).note((hub(b) as unknown as { leader: string }).leader, { t: "lead", rev: 1, epoch: 1 }); // on its way since before a closed
+  const done = hub(b).loaded("events:room").then(() => true);
+  let over = false;
+  void done.then(() => (over = true));
+  storage.hold("read", "late");
+  storage.release("lead");
+  await until(() => storage.waiting("read") === 1);
+  storage.release("read"); // what taking over reads
+  storage.hold("read", "late");
+  await leads(b);
+  await live(b);
+  server.write({ stream: "room", type: "said", data: 3 });
+  await until(() => cur() === 3);
+  await until(() => storage.waiting("read") === 1 || over);
+  storage.release("read"); // if it reads, it finds that more happened
+  storage.hold("read", "late");
+  await until(() => storage.waiting("read") === 1 || over);
+  server.cut("events");
+  server.reset("trimmed"); // the events are dropped; the line breaks before they come again
+  server.stop();
+  await until(() => cur() === 0);
+  storage.release("read");
+  await done;
+  server.start();
+  await live(b);
+  server.write({ stream: "room", type: "said", data: 4 });
+  await until(() => said.get().length === 4, () => said.get());
+  expect(said.get()).toEqual([1, 2, 3, 4]);
+  await b.close();
+});
+
 test("the presence of a tab ends with it, though the lead went and came back meanwhile", async () => {
   const a = open();
   await leads(a);

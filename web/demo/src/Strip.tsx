@@ -12,7 +12,7 @@ export function Strip() {
   const seq = useTidemark();
   return (
     <section className="strip" data-phase={phase} aria-label="Connection">
-      <label className="switch">
+      <label className="switch" title="Cuts this tab alone: other tabs of this browser stay online">
         <input
           type="checkbox"
           role="switch"
@@ -36,7 +36,7 @@ export function Strip() {
       </span>
       <span className="count quiet">
         {STORAGE[storage]}
-        {leader ? "" : " · follows another tab"}
+        {cut ? "; another tab may send it" : leader ? "" : " · follows another tab"}
       </span>
     </section>
   );
