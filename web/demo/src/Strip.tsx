@@ -34,7 +34,7 @@ export function Strip() {
       <span className="count" title="The last event of the log that this device has: where it goes on after an absence">
         tidemark <b data-testid="seq">{seq}</b>
       </span>
-      <span className="count quiet">
+      <span className={cut ? "count told" : "count quiet"}>
         {STORAGE[storage]}
         {cut ? "; another tab may send it" : leader ? "" : " · follows another tab"}
       </span>
