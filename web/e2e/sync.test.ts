@@ -192,6 +192,7 @@ test("a tab that crashes leaves its lead to another one", async () => {
   void a.page.goto("chrome://crash").catch(() => undefined);
   await crashed;
   await b.leads();
+  expect(await b.paths()).toEqual(["given"]);
   ids.push(await b.put("after", 1));
   await w.agree([b], ids);
 });

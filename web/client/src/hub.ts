@@ -409,7 +409,7 @@ export class Hub implements TabsListener {
   private install([, outbox, rejected, replicas]: Core, there: Set<string>) {
     for (const row of outbox) {
       there.delete(row.id);
-      this.state.add(entryOf(row));
+      if (!this.state.outbox.get(row.id)) this.state.add(entryOf(row));
     }
     for (const id of there) {
       const seq = this.state.gone(id)?.seq ?? 0;

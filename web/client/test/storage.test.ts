@@ -64,6 +64,8 @@ for (const [name, make] of Object.entries(makers)) {
       const rows = Array.from({ length: 1000 }, (_, i) => row("m" + i));
       const places = await first.append(rows);
       expect(new Set(places).size).toBe(1000);
+      await first.append([row("last"), row("very last")]); // more than is read at once
+      expect((await first.read([{ t: "outbox" }]))[0].map((r) => r.id)).toEqual([...rows.map((r) => r.id), "last", "very last"]);
       await first.commit(rows.map((r, i) => ({ t: "docs" as const, put: { s: "a", key: r.id, seq: i, data: i } })));
       expect((await first.read([{ t: "docs", s: "a" }]))[0]).toHaveLength(1000);
     });
