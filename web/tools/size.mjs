@@ -7,7 +7,7 @@ import { target } from "./build.mjs";
 const dir = fileURLToPath(new URL("..", import.meta.url));
 const cases = [
   { what: "createClient, memory", code: 'export { createClient, memory } from "./client/src/index.ts"', limit: 15 },
-  { what: "everything: with indexedDB and tabs", code: 'export * from "./client/src/index.ts"', limit: 16.1 },
+  { what: "everything: with indexedDB and tabs", code: 'export * from "./client/src/index.ts"', limit: 16.2 },
   { what: "the React hooks", code: 'export * from "./react/src/index.ts"', limit: 0.8 },
 ];
 let failed = false;
