@@ -238,12 +238,13 @@ export class Hub implements TabsListener {
   // Starting, leading, following.
 
   private async boot() {
+    const { term } = this;
     try {
       await this.sync();
     } catch (e) {
       this.lost(e);
     }
-    if (!this.closed && !this.asleep) this.tabs.start(() => this.announce());
+    if (!this.closed && term === this.term) this.tabs.start(() => this.announce()); // else it slept meanwhile, and waking up does it
   }
 
   /** Runs after everything that was asked for before. */
@@ -259,7 +260,7 @@ export class Hub implements TabsListener {
   }
 
   private async takeOver(term: number) {
-    if (term !== this.term) return;
+    if (term !== this.term || this.leads) return; // a line that is up would be changing what is read here
     await this.saver.idle(); // what an earlier lead still writes is written under its own fence
     const heard = this.heard();
     let meta: Meta | undefined;

@@ -199,6 +199,32 @@ test("the last word of the old lead does not make the new one read anew what its
   await b.close();
 });
 
+test("a page that is frozen and wakes while it opens takes the lead once", async () => {
+  const storage = gated(indexedDB("shared"));
+  storage.hold("read");
+  const tm = open(storage);
+  const said = tm.stream("room").view<unknown[]>([], (all, e) => [...all, e.data]);
+  await until(() => storage.waiting("read") === 1);
+  freeze(tm);
+  thaw(tm);
+  for (const data of [1, 2]) server.write({ stream: "room", type: "said", data });
+  let leads = 0;
+  const { lead } = storage;
+  storage.lead = (was) => {
+    leads++;
+    server.write({ stream: "room", type: "said", data: "at lead " + leads }); // comes on the line of the first, if there is a second
+    return lead(was);
+  };
+  storage.release("read");
+  await live(tm);
+  await until(() => said.get().length === server.events("room").length, () => said.get());
+  await hub(tm).loaded("events:room"); // whatever else was begun
+  expect(leads).toBe(1);
+  const [frames] = await storage.read([{ t: "events", s: "room" }]);
+  expect(frames.flatMap((f) => f.ev.map((e) => e.data))).toEqual([1, 2, "at lead 1"]);
+  await tm.close();
+});
+
 test("the presence of a tab ends with it, though the lead went and came back meanwhile", async () => {
   const a = open();
   await leads(a);
