@@ -12,8 +12,8 @@ await buildPackage("client", dist);
 const react = fileURLToPath(new URL("../react/src/index.ts", import.meta.url));
 const cases = [
   { what: "the core: createClient, memory", code: 'export { createClient, memory } from "./index.js"', limit: 10 },
-  { what: "what most apps load: createClient, indexedDB (with tabs and recovery)", code: 'export { createClient, indexedDB } from "./index.js"', limit: 14.25 },
-  { what: "all of it", code: 'export * from "./index.js"', limit: 14.5 },
+  { what: "what most apps load: createClient, indexedDB (with tabs and recovery)", code: 'export { createClient, indexedDB } from "./index.js"', limit: 14.75 },
+  { what: "all of it", code: 'export * from "./index.js"', limit: 15 },
   { what: "the React hooks", code: `export * from "${react}"`, limit: 0.5 },
 ];
 for (const { what, code, limit } of cases) {

@@ -67,8 +67,12 @@ export interface Client {
   exportPending(): Exported;
   /** Takes over exported mutations, each at most once; resolves when they are on disk. */
   importPending(x: Exported): Promise<void>;
-  /** Leaves the network, for all tabs, until `connect`; writing goes on. */
+  /**
+   * Takes this tab off the network, and away from the other tabs, until `connect`. It goes on writing to this device, from where
+   * the other tabs may send what it wrote; it hears of that when it is back.
+   */
   disconnect(): void;
+  /** Ends `disconnect`, or begins anew after the server closed the connection for good. */
   connect(): void;
   close(): Promise<void>;
 }

@@ -203,7 +203,7 @@ export class Hub {
   // Replicas.
 
   protected install([outbox, rejected, replicas]: readonly [Rows["outbox"][], Rows["rejected"][], Rows["replicas"][]]): void {
-    for (const row of outbox) this.state.add(entryOf(row));
+    for (const row of outbox) if (!this.state.outbox.get(row.id)) this.state.add(entryOf(row));
     this.listRejected(rejected);
     for (const row of replicas) {
       const r = this.state.replica(row.r);
@@ -291,8 +291,13 @@ export class Hub {
 
   after(): void {
     this.flush();
-    if (!this.session.phase) for (const [stream, all] of this.members) if (all.size) this.effect({ do: "presence", stream, full: true });
+    if (!this.session.phase) this.nobody();
     this.audience.status();
+  }
+
+  /** Without a line nobody is there. */
+  protected nobody(): void {
+    for (const [stream, all] of this.members) if (all.size) this.effect({ do: "presence", stream, full: true });
   }
 
   /** Writes down what the last inputs changed. */

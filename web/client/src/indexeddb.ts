@@ -2,7 +2,7 @@ import { pack, unpack, WORN, type Paged } from "./pages.ts";
 import { Fenced, nextLead, type Meta, type Query, type Rows, type SharedStorage, type Table, type Write } from "./storage.ts";
 
 const SLICE = 200; // requests issued in one task: keeps the page responsive while thousands are written
-const CHUNK = { docs: 2000, events: 20 }; // rows read in one task; a row of events is a whole frame
+const CHUNK: { [T in Table]?: number } = { outbox: 1000, docs: 2000, events: 20 }; // rows read in one task; a row of events is a whole frame
 
 /** Where the rows of each table have their key. */
 const keys: Record<Table, string | string[]> = { meta: "k", outbox: "k", rejected: "id", replicas: "r", docs: ["s", "key"], events: ["s", "seq"] };
@@ -101,18 +101,19 @@ export function database(name: string): SharedStorage {
 
   async function select(tx: IDBTransaction, q: Query): Promise<Rows[Table][]> {
     const store = tx.objectStore(q.t);
-    if (q.s === undefined) return result(store.getAll());
+    const chunk = CHUNK[q.t];
+    if (!chunk) return result(store.getAll());
     const rows: Rows[Table][] = [];
-    const chunk = q.t === "docs" ? CHUNK.docs : CHUNK.events;
-    let bounds = range(q.s);
+    let bounds = q.s === undefined ? undefined : range(q.s);
     for (;;) {
-      const some: (Rows["docs"] & Rows["events"])[] = await result(store.getAll(bounds, chunk));
+      const some: Rows[Table][] = await result(store.getAll(bounds, chunk));
       for (const row of some) rows.push(row);
       if (some.length < chunk) break;
-      const last = some[some.length - 1]!;
-      bounds = IDBKeyRange.bound([q.s, q.t === "docs" ? last.key : last.seq], [q.s, []], true);
+      const path = store.keyPath as "k" | ["s", "key" | "seq"];
+      const last = some[some.length - 1] as unknown as Record<string, IDBValidKey>;
+      bounds = q.s === undefined ? IDBKeyRange.lowerBound(last[path as "k"], true) : IDBKeyRange.bound([q.s, last[path[1]!]!], [q.s, []], true);
     }
-    if (q.t !== "docs") return rows;
+    if (q.t !== "docs" || q.s === undefined) return rows;
     const { docs, own } = unpack(rows as Paged[]);
     if (own > WORN) worn.add(q.s);
     return docs;

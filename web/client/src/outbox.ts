@@ -94,8 +94,10 @@ export class Outbox {
 
   /** The entry is on disk now. */
   place(e: Entry, k: number): void {
-    if (e.k === undefined) this.unplaced--;
+    const here = this.all.get(e.id) === e; // else it was settled before this tab heard that it is on disk
+    if (here && e.k === undefined) this.unplaced--;
     e.k = k;
+    if (!here) return;
     if (k < this.highest) this.disorder = true;
     this.highest = Math.max(this.highest, k);
   }

@@ -14,6 +14,8 @@ import type { Json } from "./json.ts";
 import type { TidemarkEvent, WireError } from "./wire.ts";
 
 const RECOVER_AFTER = 1_000;
+/** How often the leading tab looks for what a tab left that ended before it could tell: ms. */
+const SWEEP = 10_000;
 /** Places of mutations that could not be stored: after all that are. */
 const UNSTORED = 2 ** 52;
 
@@ -51,6 +53,11 @@ export class SharedHub extends Hub implements TabsListener {
   /** Which of the leading tab's steps are in memory: all of them, or those of one replica that was read later. */
   private rev = -1;
   private readonly bases = new Map<string, number>();
+  /** The tab that leads, and since when. */
+  private leader = "";
+  private epoch = 0;
+  /** Places of mutations that are settled here, and not yet deleted on disk. */
+  private readonly leaving = new Set<unknown>();
   /** The last commit, with what is told after it. */
   private written: Promise<void> | undefined;
   /** The confirmed state in memory is ahead of a storage that failed. */
@@ -59,6 +66,7 @@ export class SharedHub extends Hub implements TabsListener {
   private asleep = false;
   private unstored = UNSTORED;
   private recovering: ReturnType<typeof setTimeout> | undefined;
+  private sweeping: ReturnType<typeof setInterval> | undefined;
   private asked = false;
 
   constructor(options: HubOptions, audience: Audience) {
@@ -120,10 +128,18 @@ export class SharedHub extends Hub implements TabsListener {
     });
   }
 
-  /** Ends or begins the use of the network, for all tabs. */
+  /** Ends or begins the use of the network by this tab. Offline it has nothing to do with the others: one of them leads. */
   override connect(on: boolean): void {
-    this.tabs.send({ t: "connect", on });
-    super.connect(on);
+    this.offline = !on;
+    if (on) {
+      this.wake();
+      if (this.leads) this.loop.start();
+      else this.tabs.send({ t: "connect" });
+      return;
+    }
+    this.demote();
+    this.told = { ...this.told, phase: "offline" };
+    this.nobody();
   }
 
   override async dismiss(id: string): Promise<void> {
@@ -134,6 +150,7 @@ export class SharedHub extends Hub implements TabsListener {
   protected override async leave(): Promise<void> {
     this.term++; // a lead that is being taken comes too late
     clearTimeout(this.recovering);
+    clearInterval(this.sweeping);
     await Promise.allSettled(this.saves); // each tells the others what it saved
     await this.idle();
     this.leads = false;
@@ -143,12 +160,13 @@ export class SharedHub extends Hub implements TabsListener {
   // Starting, leading, following.
 
   protected override async boot(): Promise<void> {
+    const { term } = this;
     try {
       await this.sync();
     } catch (e) {
       this.lost(e);
     }
-    if (!this.closed && !this.asleep) this.tabs.start(() => this.announce());
+    if (!this.closed && term === this.term) this.tabs.start(() => this.announce()); // else it slept meanwhile, and waking up does it
   }
 
   protected override then(step: () => Promise<void> | void): void {
@@ -162,25 +180,48 @@ export class SharedHub extends Hub implements TabsListener {
   }
 
   private async takeOver(term: number) {
-    if (term !== this.term) return;
+    if (term !== this.term || this.leads) return; // a line that is up would be changing what is read here
     await this.idle(); // what an earlier lead still writes is written under its own fence
+    const heard = this.heard();
+    let meta: Meta | undefined;
     try {
-      this.meta = await this.store.lead(this.meta);
-      this.fence = this.meta.epoch;
+      this.meta = meta = await this.store.lead(heard);
+      this.fence = meta.epoch;
       await this.sync();
     } catch (e) {
-      this.meta ??= nextLead(undefined, undefined);
+      if (!meta) this.meta = nextLead(this.meta, heard);
       this.lost(e);
     }
     if (term !== this.term) return; // put to sleep meanwhile
     this.loop.lastError ??= this.told.lastError;
     this.leads = true;
     this.ahead = this.storage === "lost";
+    this.epoch = this.meta!.epoch;
     this.others.clear();
-    this.tabs.send({ t: "lead", rev: this.meta.rev });
-    if (this.offline) this.tabs.send({ t: "connect", on: false });
+    this.leaving.clear();
+    for (const stream of this.present.keys()) this.session.tell("presence", stream, null, Date.now()); // whoever is still here says so again
+    this.present.clear();
+    this.tellLead();
     this.announce();
-    if (!this.offline) this.loop.start();
+    this.sweeping = setInterval(() => this.pull(), SWEEP);
+    this.loop.start();
+  }
+
+  /** What was done by leads that this tab knows of: some of it may not be on disk. */
+  private heard(): Partial<Meta> {
+    const { meta } = this;
+    return { ...meta, epoch: Math.max(this.epoch, meta?.epoch ?? 0), rev: Math.max(this.rev, meta?.rev ?? 0) };
+  }
+
+  private tellLead() {
+    const { rev, epoch } = this.meta!;
+    this.tabs.send({ t: "lead", rev, epoch });
+  }
+
+  robbed(): void {
+    if (this.closed || this.asleep) return;
+    this.demote();
+    this.wake();
   }
 
   /** Steps down: somebody else leads, or the page is put to sleep. What is in memory may be ahead of the disk. */
@@ -190,6 +231,7 @@ export class SharedHub extends Hub implements TabsListener {
     this.asleep = true;
     this.leads = false;
     this.rev = -1;
+    clearInterval(this.sweeping);
     this.loop.stop();
     this.tabs.stop();
     this.audience.status();
@@ -204,16 +246,25 @@ export class SharedHub extends Hub implements TabsListener {
 
   note(from: string, n: Note): void {
     switch (n.t) {
-      case "connect":
-        return super.connect(n.on);
       case "rejected":
         return this.then(async () => {
           const [rows] = await this.store.read([{ t: "rejected" }]);
           this.listRejected(rows);
         });
+      case "lead":
+        if (n.epoch < this.epoch) return; // from a tab that hung, and does not know yet that another one leads
+        this.epoch = n.epoch;
+        this.leader = from;
+        if (this.leads) return this.robbed();
+        this.announce();
+        return this.then(async () => {
+          if (this.leads) return; // since: what was read now would undo what the line brings meanwhile
+          await this.sync();
+          for (const e of this.unsaved) if (e.k !== undefined) this.arrange(e); // tells it again what could not be stored
+        });
     }
     if (this.leads) this.serve(from, n);
-    else this.follow(n);
+    else if (from === this.leader) this.follow(n);
   }
 
   /** What the other tabs ask of the one that leads. */
@@ -222,7 +273,7 @@ export class SharedHub extends Hub implements TabsListener {
       case "hi":
         if (!this.others.has(from)) {
           this.tabs.watch(from);
-          this.tabs.send({ t: "lead", rev: this.meta!.rev });
+          this.tellLead();
           this.pull();
           for (const [stream, set] of this.members) this.tabs.send({ t: "effect", e: { do: "presence", stream, set: [...set.values()], full: true } });
         }
@@ -235,19 +286,15 @@ export class SharedHub extends Hub implements TabsListener {
       case "presence":
         return this.say(n.t, n.stream, n.data, from);
       case "poke":
-        this.loop.poke();
+        return this.loop.poke();
+      case "connect":
+        this.loop.start();
     }
   }
 
   /** What the one that leads tells the other tabs. */
   private follow(n: Note) {
     switch (n.t) {
-      case "lead":
-        this.announce();
-        return this.then(async () => {
-          await this.sync();
-          for (const e of this.unsaved) if (e.k !== undefined) this.arrange(e); // tells it again what could not be stored
-        });
       case "did":
         return this.then(() => this.repeat(n.rev, n.changes));
       case "line":
@@ -324,10 +371,19 @@ export class SharedHub extends Hub implements TabsListener {
     return [super.needed(), ...this.others.values()].flat();
   }
 
+  protected override need(id: string): Promise<void> {
+    return super.need(id).catch((e) => {
+      this.lost(e);
+      if (!this.leads) this.rev = -1;
+      this.fill(this.state.replica(id), [], []); // what cannot be read comes from the server again
+      this.reconcile();
+    });
+  }
+
   protected override async load(r: Replica): Promise<void> {
     if (this.leads) await this.idle();
     const again = r.loaded;
-    if (this.storage === "lost") this.fill(r, [], []);
+    if (r.kind === "live") this.fill(r, [], []);
     else {
       const [[meta], replicas, docs] = await this.store.read([{ t: "meta" }, { t: "replicas" }, { t: "docs", s: r.stream }]);
       this.bases.set(r.id, meta?.rev ?? 0);
@@ -344,6 +400,8 @@ export class SharedHub extends Hub implements TabsListener {
 
   protected override async append(e: Entry): Promise<number> {
     this.unsaved.add(e);
+    // A retried one only when the refused one is deleted on disk: else its deletion would take the new one, of the same id, along.
+    if (this.state.rejected.has(e.id)) await this.idle();
     const [k] = await this.appends.add([rowOf(e)]);
     this.unsaved.delete(e);
     return k!;
@@ -383,11 +441,10 @@ export class SharedHub extends Hub implements TabsListener {
   private pull(carried: Unplaced[] = []) {
     this.then(async () => {
       if (!this.leads) return;
-      await this.idle(); // what is settled is deleted then
-      const known = new Set([...this.state.outbox.entries()].map((e) => e.id));
+      const known = new Set([...[...this.state.outbox.entries()].map((e) => e.id), ...this.leaving]);
       const [rows] = await this.store.read([{ t: "outbox" }]).catch(() => [[] as Rows["outbox"][]]);
       const stray = carried.map((row) => ({ ...row, k: ++this.unstored }));
-      const news = [...rows, ...stray].filter((row) => !known.has(row.id) && !this.state.outbox.get(row.id));
+      const news = [...rows, ...stray].filter((row) => !known.has(row.id) && !known.has(row.k) && !this.state.outbox.get(row.id));
       if (!news.length) return;
       this.state.added(news);
       const entries = news.map((row) => this.state.outbox.get(row.id)!);
@@ -413,9 +470,15 @@ export class SharedHub extends Hub implements TabsListener {
     const meta = (this.meta = { ...this.meta!, rev: this.meta!.rev + 1 });
     this.rev = meta.rev;
     const tell = () => this.tabs.send({ t: "did", rev: meta.rev, changes });
+    const deleted = writes.flatMap((w) => (w.t === "outbox" ? [w.k] : []));
+    for (const k of deleted) this.leaving.add(k);
     if (this.ahead) return tell();
     const { term } = this;
-    this.written = this.commits.add([...writes, { t: "meta", k: "meta", row: meta }]).then(tell, (e) => {
+    const done = () => {
+      for (const k of deleted) this.leaving.delete(k);
+      tell();
+    };
+    this.written = this.commits.add([...writes, { t: "meta", k: "meta", row: meta }]).then(done, (e) => {
       if (term !== this.term) return;
       this.lost(e);
       tell();
@@ -424,9 +487,8 @@ export class SharedHub extends Hub implements TabsListener {
 
   private lost(e: unknown) {
     if (e instanceof Fenced) {
-      if (!this.leads) return;
-      this.demote();
-      return this.wake();
+      if (this.leads) this.robbed();
+      return;
     }
     if (this.closed) return;
     this.ahead = this.leads;
@@ -446,10 +508,7 @@ export class SharedHub extends Hub implements TabsListener {
       if (gone && !this.leads) await this.sync();
       await this.saveAll();
       if (this.storage === "lost") this.storage = "best-effort";
-      if (this.leads && (this.ahead || gone)) {
-        this.demote();
-        this.wake();
-      }
+      if (this.leads && (this.ahead || gone)) this.robbed();
       this.audience.status();
     }), after);
   }
@@ -469,7 +528,7 @@ export class SharedHub extends Hub implements TabsListener {
     if (!this.closed) this.demote();
   }
   private wake() {
-    if (this.closed || !this.asleep) return;
+    if (this.closed || this.offline || !this.asleep) return;
     this.asleep = false;
     const { term } = this;
     this.then(() => this.sync());

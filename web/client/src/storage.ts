@@ -69,18 +69,19 @@ export interface SharedStorage extends Storage {
   readonly name: string;
   /** Called when the storage broke away (the user cleared it, the browser dropped the connection). */
   onlost?: (() => void) | undefined;
-  /** Takes the lead: raises `epoch`, and makes the row when there is none, going on from `was`. */
-  lead(was?: Meta): Promise<Meta>;
+  /** Takes the lead: raises `epoch`, and goes on from `was` where that is further, or where there is no row. */
+  lead(was?: Partial<Meta>): Promise<Meta>;
   /** Whoever is in the outbox already (by id) keeps its place. */
   append(rows: Unplaced[]): Promise<number[]>;
   /** With a fence only while `epoch` is that, else rejects with Fenced. */
   commit(writes: Write[], fence?: number): Promise<void>;
 }
 
-/** The row of a new lead. */
-export function nextLead(old: Meta | undefined, was: Meta | undefined): Meta {
+/** The row of a new lead. What an earlier lead did without being able to save it (`was`) is counted, so that no number comes twice. */
+export function nextLead(old: Meta | undefined, was: Partial<Meta> = {}): Meta {
   const meta = old ?? { client: newId(), epoch: 0, n: 0, rev: 0, ...was, k: "meta", birth: newId() };
-  return { ...meta, epoch: meta.epoch + 1 };
+  const { epoch = 0, n = 0, rev = 0 } = was;
+  return { ...meta, epoch: Math.max(meta.epoch, epoch) + 1, n: Math.max(meta.n, n), rev: rev > meta.rev ? rev + 1 : meta.rev };
 }
 
 /** Somebody else took the lead since: the batch was not written. */

@@ -46,6 +46,9 @@ export interface Signal {
   readonly data: Json;
 }
 
+/** What a reader of raw events hears; "again": something was missed, the storage has it. */
+type Frame = TidemarkEvent[] | HistoryLost | "again";
+
 const KINDS = ["docs", "events", "live"] as const;
 
 /** One stream: what happens in one room, board, document, tenant. */
@@ -57,7 +60,7 @@ export class Stream<T = Json> {
   private readonly signals = new Listeners<[Signal]>();
   private readonly here = new Listeners();
   private readonly folds = new Set<Fold>();
-  private readonly readers = new Set<(frame: TidemarkEvent[] | HistoryLost) => void>();
+  private readonly readers = new Set<(frame: Frame) => void>();
   private overlay: DocsView | undefined;
   private members: readonly Member[] = [];
 
@@ -124,9 +127,9 @@ export class Stream<T = Json> {
    */
   async *events({ since = 0 }: { since?: number } = {}): AsyncGenerator<TidemarkEvent, void, void> {
     const { id } = this.open("events");
-    const frames: (TidemarkEvent[] | HistoryLost)[] = [];
+    const frames: Frame[] = [];
     let wake = () => {};
-    const reader = (frame: TidemarkEvent[] | HistoryLost) => {
+    const reader = (frame: Frame) => {
       frames.push(frame);
       wake();
     };
@@ -134,10 +137,14 @@ export class Stream<T = Json> {
     try {
       await this.hub.loaded(id);
       let last = since;
-      frames.unshift(...(await this.hub.history(this.name)));
+      frames.unshift("again");
       for (;;) {
         for (let frame = frames.shift(); frame; frame = frames.shift()) {
           if (frame instanceof HistoryLost) throw frame;
+          if (frame === "again") {
+            frames.unshift(...(await this.hub.history(this.name)));
+            continue;
+          }
           for (const e of frame) {
             if (e.seq <= last) continue;
             if (last && e.prev > last) throw new HistoryLost("trimmed");
@@ -195,7 +202,7 @@ export class Stream<T = Json> {
       if (reread) void this.reread(fold);
       else fold.dropped();
     }
-    if (!reread) for (const read of this.readers) read(new HistoryLost("reset"));
+    for (const read of this.readers) read(reread ? "again" : new HistoryLost("reset"));
   }
   /** @internal */
   whole(): void {

@@ -23,7 +23,7 @@ const ROWS = list(`
 `);
 /** By the kind of note; of those that carry a change or an effect, by its kind. */
 const NOTES = list(`
-  added.rows, added.rows.at, added.rows.id, added.rows.log, added.rows.text, connect.on, did accepted.id, did accepted.log
+  added.rows, added.rows.at, added.rows.id, added.rows.log, added.rows.text, did accepted.id, did accepted.log
   did accepted.seq, did added.rows, did added.rows.at, did added.rows.id, did added.rows.k, did added.rows.log, did added.rows.text
   did dropped.hide, did dropped.r, did events.cur, did events.cur.log, did events.cur.mark, did events.cur.seq, did events.ev
   did events.ev.at, did events.ev.data, did events.ev.id, did events.ev.key, did events.ev.op, did events.ev.prev, did events.ev.seq
@@ -33,7 +33,7 @@ const NOTES = list(`
   effect error.do, effect error.message, effect goodbye.after, effect goodbye.do, effect live.do, effect live.events
   effect live.stream, effect presence.do, effect presence.full, effect presence.gone, effect presence.set, effect presence.stream
   effect presence.sub, effect presence.type, effect reset.do, effect reset.reason, effect reset.stream, effect welcome.do, effect.e
-  hi.wants, lead.rev, line.head, line.lastError, line.lastError.code, line.lastError.message, line.phase, presence.data
+  hi.wants, lead.epoch, lead.rev, line.head, line.lastError, line.lastError.code, line.lastError.message, line.phase, presence.data
   presence.stream, signal.data, signal.stream
 `);
 

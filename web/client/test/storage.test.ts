@@ -43,6 +43,8 @@ for (const [name, make] of Object.entries(makers)) {
       const rows = Array.from({ length: 1000 }, (_, i) => row("m" + i));
       const places = await first.append(rows);
       expect(new Set(places).size).toBe(1000);
+      await first.append([row("last"), row("very last")]); // more than is read at once
+      expect((await first.read([{ t: "outbox" }]))[0].map((r) => r.id)).toEqual([...rows.map((r) => r.id), "last", "very last"]);
       await first.commit(rows.map((r, i) => ({ t: "docs" as const, k: ["a", r.id] as const, row: { key: r.id, seq: i, data: i } })));
       expect((await first.read([{ t: "docs", s: "a" }]))[0]).toHaveLength(1000);
     });
@@ -116,13 +118,13 @@ describe("IndexedDB", () => {
     expect((await db.lead(before)).client).toBe(before.client);
   });
 
-  test("opens again when the browser dropped the connection", async () => {
+  test.each(["InvalidStateError", "UnknownError"])("opens again when the browser dropped the connection: %s", async (name) => {
     const db = database("db");
     await db.append([row("a")]);
     const { transaction } = IDBDatabase.prototype;
     let failures = 1;
     IDBDatabase.prototype.transaction = function (...a: Parameters<typeof transaction>) {
-      if (failures-- > 0) throw new DOMException("gone", "InvalidStateError");
+      if (failures-- > 0) throw new DOMException("gone", name);
       return transaction.apply(this, a);
     };
     try {
