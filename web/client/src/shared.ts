@@ -148,7 +148,7 @@ export class SharedHub extends Hub implements TabsListener {
     } catch (e) {
       this.lost(e);
     }
-    if (!this.closed && !this.asleep) this.tabs.start(() => this.announce());
+    if (!this.closed && !this.term) this.tabs.start(() => this.announce()); // else it slept meanwhile, and waking up does it
   }
 
   protected override then(step: () => Promise<void> | void): void {
@@ -162,7 +162,7 @@ export class SharedHub extends Hub implements TabsListener {
   }
 
   private async takeOver(term: number) {
-    if (term !== this.term) return;
+    if (term !== this.term || this.leads) return; // a line that is up would be changing what is read here
     await this.idle(); // what an earlier lead still writes is written under its own fence
     try {
       this.meta = await this.store.lead(this.meta);
