@@ -160,13 +160,12 @@ export class SharedHub extends Hub implements TabsListener {
   // Starting, leading, following.
 
   protected override async boot(): Promise<void> {
-    const { term } = this;
     try {
       await this.sync();
     } catch (e) {
       this.lost(e);
     }
-    if (!this.closed && term === this.term) this.tabs.start(() => this.announce()); // else it slept meanwhile, and waking up does it
+    if (!this.closed && !this.term) this.tabs.start(() => this.announce()); // else it slept meanwhile, and waking up does it
   }
 
   protected override then(step: () => Promise<void> | void): void {

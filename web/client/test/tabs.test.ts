@@ -1,6 +1,6 @@
 import "fake-indexeddb/auto";
 import { IDBFactory } from "fake-indexeddb";
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 import { createClient, indexedDB, MutationRejected, type Client } from "@tidemark/client";
 import { TestServer } from "@tidemark/client/testing";
 import { database } from "../src/indexeddb.ts";
@@ -105,6 +105,18 @@ test("the lead moves when its page is frozen; the frozen one follows when it wak
   await a.stream("room").put("z", 3).server;
   await until(() => keys(b).length === 3);
   await Promise.all([a.close(), b.close()]);
+});
+
+test.each([0, 1])("a page that sleeps and wakes up while its client opens asks for the lead once: %d", async (begun) => {
+  const asked = vi.spyOn(navigator.locks, "request");
+  const a = tab();
+  if (begun) await Promise.resolve(); // it reads already
+  freeze(a);
+  thaw(a);
+  await live(a);
+  await hub(a).loaded("events:room"); // after whatever else was begun
+  expect(asked.mock.calls.filter(([name]) => name === "tidemark/shared")).toHaveLength(1);
+  await a.close();
 });
 
 test("a leader that slept through the loss of its lead changes nothing", async () => {
