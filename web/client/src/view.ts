@@ -78,6 +78,7 @@ export class Fold<S> {
     let until = performance.now() + SLICE;
     for (const frame of frames) {
       if (run !== this.run) return;
+      for (const e of frame) this.state.arrived(e, this.r.seen?.log ?? ""); // the storage may tell before the tab that leads does
       folded = this.fold(folded, frame);
       if (performance.now() < until) continue;
       await new Promise((resolve) => setTimeout(resolve));
