@@ -185,7 +185,8 @@ test("the switch cuts the tab that it is in, and no other tab of the browser", a
   const two = await one.context().newPage();
   await two.goto(w.http + "/demo/");
   await two.getByText("Live", { exact: true }).waitFor();
-  await two.getByText("follows another tab").waitFor();
+  const following = async () => (await one.getByText("follows another tab").count()) + (await two.getByText("follows another tab").count());
+  await until(async () => (await following()) === 1, following);
   for (const [away, here, n] of [[one, two, 1], [two, one, 2]] as const) {
     await away.getByRole("switch").check();
     await away.getByText("another tab may send it").waitFor();

@@ -132,12 +132,12 @@ export class World {
   profile(): Promise<BrowserContext> {
     return this.browser.newContext();
   }
-  /** A tab in a profile, with a client. */
-  async tab(profile: BrowserContext, options: Partial<Parameters<Harness["start"]>[0]> = {}): Promise<Tab> {
+  /** A tab in a profile, with a client. A patient one never steals a lead, however slow the machine and the one that leads. */
+  async tab(profile: BrowserContext, { patient = false, ...options }: Partial<Parameters<Harness["start"]>[0]> & { patient?: boolean } = {}): Promise<Tab> {
     const page = await profile.newPage();
     const tab = new Tab(page);
     await page.exposeFunction("saved", (id: string) => tab.saved.add(id));
-    await page.addInitScript(watchPage);
+    await page.addInitScript(watchPage, patient);
     await page.goto(this.origin + "/");
     await page.waitForFunction(() => "t" in globalThis);
     await page.evaluate((o) => t.start(o), { url: this.url, db: "app", ...options });
@@ -167,15 +167,17 @@ export class World {
 }
 
 /** Notes how the page came to its lead, and what it asked the browser for. */
-function watchPage() {
+function watchPage(patient: boolean) {
   const paths = ((window as unknown as { paths: string[] }).paths = []) as string[];
   const { locks, storage } = navigator;
   const request = locks.request.bind(locks) as (name: string, options: LockOptions, fn: (lock: unknown) => unknown) => Promise<unknown>;
-  locks.request = ((name: string, options: LockOptions, fn: (lock: unknown) => unknown) =>
-    request(name, options, (lock) => {
+  locks.request = ((name: string, options: LockOptions, fn: (lock: unknown) => unknown) => {
+    if (options.steal && patient) return new Promise(() => undefined);
+    return request(name, options, (lock) => {
       if (name.split("/").length === 2) paths.push(options.steal ? "stolen" : "given");
       return fn(lock);
-    })) as typeof locks.request;
+    });
+  }) as typeof locks.request;
   const persist = storage.persist.bind(storage);
   storage.persist = () => {
     paths.push("persist");

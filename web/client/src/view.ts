@@ -98,6 +98,7 @@ export function foldView<S>(state: State, r: Replica, initial: S, reduce: Reduce
       let until = performance.now() + SLICE;
       for (const frame of frames) {
         if (mine !== run) return;
+        for (const e of frame) state.arrived(e, r.seen?.log ?? ""); // the storage may tell before the tab that leads does
         folded = fold(folded, frame);
         if (performance.now() < until) continue;
         await new Promise((resolve) => setTimeout(resolve));

@@ -225,6 +225,34 @@ test("a page that is frozen and wakes while it opens takes the lead once", async
   await tm.close();
 });
 
+test("a view that is opened between an event and the word of it shows it once", async () => {
+  const a = open();
+  await leads(a);
+  a.stream("room").view(0, (n) => n + 1);
+  const b = open();
+  await live(b);
+  const { tabs } = hub(b) as unknown as { tabs: { hear(...note: unknown[]): void } };
+  const { hear } = tabs;
+  const late: unknown[][] = [];
+  tabs.hear = (...note) => late.push(note); // what a did is on disk, and on its way
+  const m = b.stream("room").append({ type: "said" });
+  await m.local;
+  await until(() => a.status.pending === 0 && hub(a).state.replicas.get("events:room")?.cur?.seq === 1);
+  await until(() => late.some(([, note]) => (note as { changes?: { c: string }[] }).changes?.some(({ c }) => c === "events")));
+  const view = b.stream("room").view<string[]>([], (all, e) => [...all, e.id]);
+  const seen = new Set<number>();
+  view.subscribe(() => seen.add(view.get().length));
+  await until(() => hub(b).state.replicas.get("events:room")?.cur?.seq === 1);
+  await hub(b).loaded("events:room");
+  await new Promise((resolve) => setTimeout(resolve, 20)); // longer than it takes to read
+  tabs.hear = hear;
+  for (const note of late) tabs.hear(...note);
+  await m.server;
+  await until(() => [...hub(b).state.outbox.entries()].length === 0);
+  expect([view.get(), [...seen]]).toEqual([[m.id], [1]]);
+  await Promise.all([a.close(), b.close()]);
+});
+
 test("the presence of a tab ends with it, though the lead went and came back meanwhile", async () => {
   const a = open();
   await leads(a);
