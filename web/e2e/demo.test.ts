@@ -62,6 +62,21 @@ test("two people at a board, a chat and a note; one goes through a tunnel", asyn
   await a.keyboard.press("Enter");
   await card(b, "Buy 40 m of rope").waitFor();
 
+  // The focus stays where the person is.
+  const focused = (page: Page) => page.evaluate(() => document.activeElement?.closest("[data-card]")?.querySelector("p")?.textContent ?? document.activeElement?.tagName);
+  await until(async () => (await focused(a)) === "Buy 40 m of rope", () => focused(a));
+  await a.keyboard.press("Enter");
+  await a.keyboard.type("something else");
+  await a.keyboard.press("Escape");
+  await until(async () => (await focused(a)) === "Buy 40 m of rope", () => focused(a));
+  await a.keyboard.press("Alt+ArrowUp");
+  await until(async () => (await focused(a)) === "Buy 40 m of rope", () => focused(a));
+  await a.keyboard.press("Alt+ArrowDown");
+  await add(a, "Add a card to To do", "Wrong");
+  await card(a, "Wrong").focus();
+  await a.keyboard.press("Delete");
+  await until(async () => (await card(a, "Wrong").count()) === 0 && (await focused(a)) === "Buy 40 m of rope", () => focused(a));
+
   // With the mouse.
   const from = (await card(a, "Check the life vests").boundingBox())!;
   const to = (await column(a, "Doing").boundingBox())!;
@@ -70,6 +85,17 @@ test("two people at a board, a chat and a note; one goes through a tunnel", asyn
   await a.mouse.move(to.x + 60, to.y + 60, { steps: 8 });
   await a.mouse.up();
   await column(b, "Doing").getByText("Check the life vests").waitFor();
+
+  // With a finger, by the grip.
+  const grip = (await card(b, "Varnish the mast").locator(".grip").boundingBox())!;
+  const over = (await card(b, "Check the life vests").boundingBox())!;
+  const touch = await b.context().newCDPSession(b);
+  const at = (y: number) => [{ x: grip.x + 6, y }];
+  await touch.send("Input.dispatchTouchEvent", { type: "touchStart", touchPoints: at(grip.y + 6) });
+  for (let i = 1; i <= 8; i++) await touch.send("Input.dispatchTouchEvent", { type: "touchMove", touchPoints: at(grip.y + 6 + ((over.y + over.height - 4 - grip.y - 6) * i) / 8) });
+  await touch.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
+  const doing = async () => (await column(a, "Doing").locator("[data-card] p").allTextContents()).join();
+  await until(async () => /vests,Varnish/.test(await doing()), doing);
 
   await b.getByRole("button", { name: "Chat" }).click();
   await add(b, "Say something", "On the train now, the tunnel comes soon");
@@ -117,6 +143,22 @@ test("two people at a board, a chat and a note; one goes through a tunnel", asyn
   await until(async () => (await paragraph(a).inputValue()) === "Meet at the pier at half past seven.\nMeet at the pier at nine, the train is late.", () => paragraph(a).inputValue());
   expect(await b.getByRole("alert").count()).toBe(0);
 
+  // Somebody removes what somebody else is writing: the text is not gone.
+  await add(a, "Add a paragraph", "Who has the keys?");
+  const keys = (page: Page) => paragraph(page).nth(1);
+  await keys(b).waitFor();
+  await b.getByRole("switch").check();
+  await keys(b).fill("Anna has the keys.");
+  await keys(b).blur();
+  await until(async () => (await pending(b)) === 1);
+  await keys(a).fill("");
+  await keys(a).blur();
+  await until(async () => (await paragraph(a).count()) === 1);
+  await b.getByRole("switch").uncheck();
+  await b.getByText("Somebody removed this paragraph").waitFor();
+  await b.getByRole("button", { name: "Put it back" }).click();
+  await until(async () => (await paragraph(a).count()) === 2 && (await keys(a).inputValue()) === "Anna has the keys.");
+
   await b.getByRole("button", { name: "Board" }).click();
   const board = (await b.locator(".board").boundingBox())!;
   await b.mouse.move(board.x + board.width * 0.55, board.y + board.height * 0.4);
@@ -136,4 +178,31 @@ test("two people at a board, a chat and a note; one goes through a tunnel", asyn
   await a.getByRole("switch").uncheck();
   await until(async () => (await pending(a)) === 0);
   expect([...anna.errors, ...bert.errors]).toEqual([]);
+});
+
+test("the switch cuts the tab that it is in, and no other tab of the browser", async () => {
+  const { page: one, errors } = await open({ viewport: { width: 1360, height: 900 } }, "Otter");
+  const two = await one.context().newPage();
+  await two.goto(w.http + "/demo/");
+  await two.getByText("Live", { exact: true }).waitFor();
+  const following = async () => (await one.getByText("follows another tab").count()) + (await two.getByText("follows another tab").count());
+  await until(async () => (await following()) === 1, following);
+  for (const [away, here, n] of [[one, two, 1], [two, one, 2]] as const) {
+    await away.getByRole("switch").check();
+    await away.getByText("another tab may send it").waitFor();
+    await here.getByText("Live", { exact: true }).waitFor();
+    await add(here, "Say something", `online ${n}`);
+    await until(async () => (await pending(here)) === 0);
+    await add(away, "Say something", `offline ${n}`);
+    await until(async () => (await pending(away)) === 1);
+    expect(await away.getByText(`online ${n}`).count()).toBe(0);
+    await away.getByText("Offline", { exact: true }).waitFor();
+    await away.getByRole("switch").uncheck();
+    for (const page of [one, two]) {
+      await page.locator(".chat").getByText(`offline ${n}`).waitFor();
+      await page.locator(".chat").getByText(`online ${n}`).waitFor();
+      await until(async () => (await pending(page)) === 0);
+    }
+  }
+  expect(errors).toEqual([]);
 });

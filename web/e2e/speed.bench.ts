@@ -4,7 +4,7 @@ import { createClient, memory } from "../client/src/index.ts";
 import { TestServer } from "../client/src/testing/index.ts";
 import type { Harness } from "./harness.ts";
 import { out } from "./paths.ts";
-import { until, World } from "./world.ts";
+import { pause, until, World, type Tab } from "./world.ts";
 
 // The client's speed in Chromium against the real server, and in Node against the one in memory. It records, it never fails.
 
@@ -84,12 +84,10 @@ test("open with 50,000 confirmed documents in IndexedDB", async () => {
     const store = t.tidemark.indexedDB("many");
     const log = "0192a0b1-0000-7000-8000-000000000010";
     // As a snapshot leaves them, with a thousand changed since.
-    for (let n = 0; n < 50_000; n += 500) {
-      const page = Array.from({ length: 500 }, (_, i) => ["card/" + (n + i), n + i + 1, { ...card, i }]);
-      await store.commit([{ t: "docs", put: { s: "big", key: "\0" + n, seq: 0, data: JSON.stringify(page) } }]);
-    }
-    await store.commit(Array.from({ length: 1000 }, (_, i) => ({ t: "docs" as const, put: { s: "big", key: "card/" + i * 50, seq: 60_000 + i, data: { ...card, i } } })));
-    await store.commit([{ t: "replicas", put: { r: "docs:big", cur: { seq: 61_000, log } } }]);
+    const all = Array.from({ length: 50_000 }, (_, i) => ({ key: "card/" + i, seq: i + 1, data: { ...card, i } }));
+    await store.commit([{ t: "docs", s: "big", all }]);
+    await store.commit(Array.from({ length: 1000 }, (_, i) => ({ t: "docs" as const, k: ["big", "card/" + i * 50] as const, row: { key: "card/" + i * 50, seq: 60_000 + i, data: { ...card, i } } })));
+    await store.commit([{ t: "replicas", k: "docs:big", row: { r: "docs:big", cur: { seq: 61_000, log } } }]);
     store.close();
   }, card);
   const times: number[] = [];
@@ -126,6 +124,54 @@ test("replay of 100,000 missed events into a view", async () => {
   });
   row("replay of 100,000 missed events into a view (Chromium, IndexedDB)", "under 2 s", `${(ms / 1000).toFixed(2)} s; tasks over 50 ms: ${long.length ? `${long.length}, the longest ${Math.max(...long)} ms` : "none"}`);
   await tab.page.close();
+});
+
+test("the lead moves to another tab", async () => {
+  const { context, crash } = await w.realProfile("lead");
+  const cdp = (tab: Tab) => context.newCDPSession(tab.page);
+  // Each makes ready, and gives what is done then.
+  const ways: Record<string, (leader: Tab) => Promise<() => Promise<unknown>>> = {
+    "is closed": async (tab) => () => tab.page.close(),
+    crashes: async (tab) => async () => void tab.page.goto("chrome://crash").catch(() => undefined),
+    "is frozen": async (tab) => {
+      const session = await cdp(tab);
+      return () => session.send("Page.setWebLifecycleState", { state: "frozen" });
+    },
+    "hangs, without having been told": async (tab) => {
+      const session = await cdp(tab);
+      await session.send("Debugger.enable");
+      return () => session.send("Debugger.pause");
+    },
+  };
+  for (const [way, end] of Object.entries(ways)) {
+    const led: number[] = [];
+    const live: number[] = [];
+    for (let round = 0; round < 15; round++) {
+      const leader = await w.tab(context, { db: way + round });
+      await leader.leads();
+      await leader.live();
+      await leader.put("k", 1);
+      const other = await w.tab(context, { db: way + round });
+      await other.live();
+      await other.calm();
+      await pause(Math.random() * 300); // wherever in its asking it is
+      const times = other.page.evaluate(async () => {
+        const when = (what: (s: typeof t.tm.status) => boolean) => new Promise<number>((resolve) => t.tm.on("status", (s) => what(s) && resolve(Date.now())));
+        return Promise.all([when((s) => s.leader), when((s) => s.leader && s.phase === "live")]);
+      });
+      await other.state(); // it listens
+      const now = await end(leader);
+      const start = Date.now();
+      await now();
+      const [at, again] = await times;
+      led.push(at! - start);
+      live.push(again! - start);
+      await Promise.all([leader, other].map(({ page }) => page.close().catch(() => undefined)));
+    }
+    const figures = (all: number[]) => `median ${all.sort((x, y) => x - y)[Math.floor(all.length / 2)]} ms, worst ${all[all.length - 1]} ms`;
+    row(`the lead moves when its tab ${way} (Chromium)`, "within 1 s", `${figures(led)}; connected again: ${figures(live)}`);
+  }
+  await crash();
 });
 
 test("the same in Node", async () => {

@@ -57,7 +57,7 @@ export class World {
   private readonly dir = mkdtempSync(join(tmpdir(), "tidemark-e2e-"));
   private process: ChildProcess | undefined;
   private port = 0;
-  private origin = "";
+  origin = "";
   private proxy: Proxy | undefined;
   private readonly processes: ChildProcess[] = [];
 
@@ -86,6 +86,10 @@ export class World {
 
   get url() {
     return `ws://127.0.0.1:${this.proxy?.port ?? this.port}/v1/ws`;
+  }
+  /** Past the proxy, if there is one. */
+  get direct() {
+    return `ws://127.0.0.1:${this.port}/v1/ws`;
   }
   get http() {
     return `http://127.0.0.1:${this.port}`;
@@ -128,11 +132,12 @@ export class World {
   profile(): Promise<BrowserContext> {
     return this.browser.newContext();
   }
-  /** A tab in a profile, with a client. */
-  async tab(profile: BrowserContext, options: Partial<Parameters<Harness["start"]>[0]> = {}): Promise<Tab> {
+  /** A tab in a profile, with a client. A patient one never steals a lead, however slow the machine and the one that leads. */
+  async tab(profile: BrowserContext, { patient = false, ...options }: Partial<Parameters<Harness["start"]>[0]> & { patient?: boolean } = {}): Promise<Tab> {
     const page = await profile.newPage();
     const tab = new Tab(page);
     await page.exposeFunction("saved", (id: string) => tab.saved.add(id));
+    await page.addInitScript(watchPage, patient);
     await page.goto(this.origin + "/");
     await page.waitForFunction(() => "t" in globalThis);
     await page.evaluate((o) => t.start(o), { url: this.url, db: "app", ...options });
@@ -141,7 +146,7 @@ export class World {
   /** What the server has, as a fresh client sees it. */
   async truth(): Promise<State> {
     const profile = await this.profile();
-    const tab = await this.tab(profile, { db: undefined });
+    const tab = await this.tab(profile, { db: undefined, url: this.direct });
     await tab.live();
     const state = await tab.state();
     await profile.close();
@@ -159,6 +164,25 @@ export class World {
     if (ids) expect([...truth.said].sort()).toEqual([...new Set(ids)].sort());
     return truth;
   }
+}
+
+/** Notes how the page came to its lead, and what it asked the browser for. */
+function watchPage(patient: boolean) {
+  const paths = ((window as unknown as { paths: string[] }).paths = []) as string[];
+  const { locks, storage } = navigator;
+  const request = locks.request.bind(locks) as (name: string, options: LockOptions, fn: (lock: unknown) => unknown) => Promise<unknown>;
+  locks.request = ((name: string, options: LockOptions, fn: (lock: unknown) => unknown) => {
+    if (options.steal && patient) return new Promise(() => undefined);
+    return request(name, options, (lock) => {
+      if (name.split("/").length === 2) paths.push(options.steal ? "stolen" : "given");
+      return fn(lock);
+    });
+  }) as typeof locks.request;
+  const persist = storage.persist.bind(storage);
+  storage.persist = () => {
+    paths.push("persist");
+    return persist();
+  };
 }
 
 declare const t: Harness;
@@ -190,6 +214,13 @@ export class Tab {
   leads() {
     return until(async () => (await this.state()).status.leader, () => this.state());
   }
+  /** Each lead that this tab got: "given" by the one before or by the browser, or "stolen" from one that did not answer. */
+  async paths(): Promise<string[]> {
+    return (await this.page.evaluate(() => (window as unknown as { paths: string[] }).paths)).filter((p) => p !== "persist");
+  }
+  async asked(): Promise<number> {
+    return (await this.page.evaluate(() => (window as unknown as { paths: string[] }).paths)).filter((p) => p === "persist").length;
+  }
 }
 
 /** A line that breaks: after a number of bytes, at any place of a frame, or by hand. */
@@ -197,6 +228,8 @@ export class Proxy {
   /** Bytes after which each next connection is cut; undefined: never. */
   budget: (() => number) | undefined;
   cuts = 0;
+  /** What the server says does not arrive, though it hears. */
+  deaf = false;
   private readonly server: TcpServer;
   private readonly open = new Set<Socket>();
 
@@ -212,6 +245,7 @@ export class Proxy {
         this.open.delete(near);
       };
       const pass = (to: Socket) => (data: Buffer) => {
+        if (this.deaf && to === near) return;
         if (left === Infinity) return void to.write(data);
         to.write(data.subarray(0, left));
         left -= data.length;

@@ -1,23 +1,16 @@
-import { Hub, type HubOptions } from "./hub.ts";
-import type { TokenReason, Phase, Socket } from "./loop.ts";
+import { Hub } from "./hub.ts";
+import type { LineOptions, Phase } from "./loop.ts";
 import type { Json } from "./json.ts";
 import type { Rows, Storage } from "./storage.ts";
-import { Listeners, Stream, type Pending, type Unsubscribe } from "./stream.ts";
+import { Stream, type Pending } from "./stream.ts";
+import { Listeners, obtain, soon, type Unsubscribe } from "./util.ts";
 import type { Mutation, TidemarkEvent, WireError } from "./wire.ts";
 
-export interface ClientOptions {
-  /** "ws://localhost:8080/v1/ws" */
-  url: string;
-  /** Asked before every connection, when a token nears its end, and when the server refused one. */
-  token?: (why: TokenReason) => string | Promise<string>;
+export interface ClientOptions extends LineOptions {
   /** `indexedDB("name")` or `memory()`. One per user of the app: a database belongs to one subject. */
   storage: Storage;
   /** "shared" (default): the tabs of one browser use one connection and one outbox. "alone": this database has one tab at a time. */
   tabs?: "shared" | "alone";
-  /** The app's version, for the server's operator. */
-  app?: string;
-  /** Another maker of sockets: for tests, and where there is no global WebSocket. */
-  webSocket?: (url: string, protocol: string) => Socket;
 }
 
 export interface Status {
@@ -74,8 +67,12 @@ export interface Client {
   exportPending(): Exported;
   /** Takes over exported mutations, each at most once; resolves when they are on disk. */
   importPending(x: Exported): Promise<void>;
-  /** Leaves the network, for all tabs, until `connect`; writing goes on. */
+  /**
+   * Takes this tab off the network, and away from the other tabs, until `connect`. It goes on writing to this device, from where
+   * the other tabs may send what it wrote; it hears of that when it is back.
+   */
   disconnect(): void;
+  /** Ends `disconnect`, or begins anew after the server closed the connection for good. */
   connect(): void;
   close(): Promise<void>;
 }
@@ -87,56 +84,45 @@ export function createClient(options: ClientOptions): Client {
 
 class TidemarkClient implements Client {
   private readonly hub: Hub;
+  private readonly soon = soon();
   private readonly streams = new Map<string, Stream<never>>();
   private readonly listeners = new Map<string, Listeners<[never]>>();
-  private readonly dirty = new Set<Stream<never>>();
-  private readonly waiting = new Set<() => void>();
-  private flags = { status: false, rejected: false, queued: false };
+  private readonly verdicts = new Listeners();
   private shown: Status | undefined;
+  private told: Status | undefined;
   private list: readonly Rejected[] | undefined;
 
   constructor(options: ClientOptions) {
-    const at = (name: string) => this.streams.get(name);
-    const hubOptions: HubOptions = { ...options, tabs: options.tabs ?? "shared" };
-    this.hub = new Hub(hubOptions, {
-      docs: (s, key) => at(s)?.touch(key),
-      pending: (s, added) => at(s)?.pending(added),
-      events: (r, events) => {
-        at(r.stream)?.came(r, events);
-        const twin = r.kind === "docs" && this.hub.state.replicas.get("events:" + r.stream)?.loaded;
-        if (!twin) this.emit("events", { stream: r.stream, events, replayed: this.hub.line.phase !== "live" });
+    const reader = (name: string) => this.streams.get(name);
+    const status = () => this.soon(this.tellStatus);
+    const Kind = options.storage.hub ?? Hub;
+    this.hub = new Kind(options, {
+      reader,
+      events: ({ stream, kind }, events) => {
+        const twin = kind === "docs" && this.hub.state.replicas.get("events:" + stream)?.loaded;
+        if (!twin) this.emit("events", { stream, events, replayed: this.hub.line.phase !== "live" });
       },
-      dropped: (r, reread) => at(r.stream)?.dropped(r, reread),
-      whole: (r) => at(r.stream)?.whole(r),
-      verdict: () => this.soon("status"),
+      verdict: status,
+      status,
       rejected: () => {
         this.list = undefined;
-        this.soon("rejected");
+        this.soon(this.tellRejected);
       },
-      status: () => this.soon("status"),
       effect: (e) => {
-        if ("stream" in e && e.stream) at(e.stream)?.effect(e);
+        if ("stream" in e && e.stream) reader(e.stream)?.effect(e);
         if (e.do === "live" || e.do === "reset" || e.do === "error") this.emit(e.do, e);
       },
     });
   }
 
   stream<T = Json>(name: string): Stream<T> {
-    let s = this.streams.get(name);
-    if (!s) {
-      s = new Stream<never>(this.hub, name, (dirty) => {
-        this.dirty.add(dirty);
-        this.soon();
-      });
-      this.streams.set(name, s);
-    }
-    return s as unknown as Stream<T>;
+    return obtain(this.streams, name, () => new Stream<never>(this.hub, name, this.soon)) as unknown as Stream<T>;
   }
 
   get status(): Status {
-    const { line, state, storage, leads } = this.hub;
-    const { pending } = state.outbox;
-    const next: Status = { phase: line.phase, pending, oldestPendingAt: pending ? state.outbox.oldest : undefined, lastError: line.lastError, storage, leader: leads, head: line.head };
+    const { line, state, storage, leads: leader } = this.hub;
+    const { pending, oldest } = state.outbox;
+    const next: Status = { ...line, pending, oldestPendingAt: oldest, storage, leader };
     const same = this.shown && (Object.keys(next) as (keyof Status)[]).every((k) => next[k] === this.shown![k]);
     return same ? this.shown! : (this.shown = next);
   }
@@ -146,32 +132,30 @@ class TidemarkClient implements Client {
   }
 
   on<E extends keyof ClientEvents>(event: E, fn: (e: ClientEvents[E]) => void): Unsubscribe {
-    let of = this.listeners.get(event);
-    if (!of) this.listeners.set(event, (of = new Listeners()));
-    return (of as unknown as Listeners<[ClientEvents[E]]>).add(fn);
+    return obtain(this.listeners, event, () => new Listeners()).add(fn);
   }
 
   async flush({ timeout = Infinity } = {}): Promise<boolean> {
     await this.hub.ready;
-    const mine = [...this.hub.state.outbox.entries()].filter((e) => e.seq === undefined);
-    const left = () => mine.some((e) => e.seq === undefined && this.hub.state.outbox.get(e.id) === e);
-    if (!left()) return true;
+    const { outbox } = this.hub.state;
+    const mine = outbox.unanswered();
     return new Promise((resolve) => {
-      const end = () => {
-        clearTimeout(timer);
-        this.waiting.delete(look);
-        resolve(!left());
-      };
       const look = () => {
-        if (!left()) end();
+        if (!mine.some((e) => e.seq === undefined && outbox.has(e))) end(true);
       };
-      const timer = timeout < 2 ** 31 ? setTimeout(end, timeout) : undefined;
-      this.waiting.add(look);
+      const end = (done: boolean) => {
+        clearTimeout(timer);
+        off();
+        resolve(done);
+      };
+      const off = this.verdicts.add(look);
+      const timer = timeout < 2 ** 31 ? setTimeout(end, timeout, false) : undefined;
+      look();
     });
   }
 
   exportPending(): Exported {
-    const mutations = [...this.hub.state.outbox.entries()].filter((e) => e.seq === undefined).map(({ text, at, log }) => ({ text, at, ...(log && { log }) }));
+    const mutations = this.hub.state.outbox.unanswered().map(({ text, at, log }) => ({ text, at, log }));
     return { tidemark: 1, mutations };
   }
 
@@ -199,31 +183,17 @@ class TidemarkClient implements Client {
       mutation,
       error,
       at,
-      dismiss: async () => void (await this.hub.dismiss(id)),
+      dismiss: () => this.hub.dismiss(id),
       retry: (change) => this.hub.retry(id, mutation, change),
     };
   }
 
-  /** Tells everyone once the task is over: however much changed in it. */
-  private soon(what?: "status" | "rejected") {
-    if (what) this.flags[what] = true;
-    if (this.flags.queued) return;
-    this.flags.queued = true;
-    queueMicrotask(() => this.tell());
-  }
-  private tell() {
-    const { status, rejected } = this.flags;
-    this.flags = { status: false, rejected: false, queued: false };
-    const dirty = [...this.dirty];
-    this.dirty.clear();
-    for (const s of dirty) s.flush();
-    if (rejected) this.emit("rejected", this.rejected);
-    if (!status) return;
-    const before = this.told;
-    if (before !== this.status) this.emit("status", (this.told = this.status));
-    for (const look of [...this.waiting]) look();
-  }
-  private told: Status | undefined;
+  private readonly tellRejected = () => this.emit("rejected", this.rejected);
+  private readonly tellStatus = () => {
+    const { told, status } = this;
+    if (told !== status) this.emit("status", (this.told = status));
+    this.verdicts.call();
+  };
 
   private emit<E extends keyof ClientEvents>(event: E, e: ClientEvents[E]) {
     (this.listeners.get(event) as unknown as Listeners<[ClientEvents[E]]> | undefined)?.call(e);

@@ -1,6 +1,7 @@
 import { fold, type Json } from "./json.ts";
-import { covers, type Effect as Pending } from "./outbox.ts";
-import type { Confirmed, Replica, State } from "./state.ts";
+import { covers } from "./outbox.ts";
+import type { Replica, State } from "./state.ts";
+import { Listeners, type Soon, type Unsubscribe } from "./util.ts";
 
 /** A document as the app sees it: confirmed state with the pending mutations on top. Not to be changed in place. */
 export interface Doc<T = Json> {
@@ -14,90 +15,97 @@ export interface Doc<T = Json> {
   readonly version: number | string;
 }
 
-/** The documents of one stream, for one tab. What is asked for is computed once and then kept until it changes. */
-export class DocsView {
-  private readonly state: State;
-  private readonly r: Replica;
-  private readonly cache = new Map<string, Doc | undefined>();
-  private sorted: readonly Doc[] | undefined;
-  private changed = new Set<string>();
-  private base: Replica["docs"] | undefined;
+export interface Docs<T> {
+  /** Whether what is on this device was read. Before, nothing is there. */
+  readonly loaded: boolean;
+  get(key: string): Doc<T> | undefined;
+  /** All documents in the order of their keys: the same array as long as nothing changed. */
+  entries(): readonly Doc<T>[];
+  /** Called after changes, at most once per task. */
+  subscribe(fn: () => void): Unsubscribe;
+}
 
-  constructor(state: State, r: Replica) {
-    this.state = state;
-    this.r = r;
-  }
-
+export interface DocsView extends Docs<Json> {
   /** Something about this key changed; without: anything may have. */
-  touch(key?: string): void {
-    if (key !== undefined) {
-      this.cache.delete(key);
-      this.changed.add(key);
-    } else {
-      this.cache.clear();
-      this.sorted = undefined;
+  touch(key?: string): void;
+}
+
+/** More changed keys than this are worth sorting everything anew. */
+const MANY = 200;
+
+/** The documents of one stream. What is asked for is computed once and then kept until it changes. */
+export function docsView(state: State, r: Replica, soon: Soon): DocsView {
+  const listeners = new Listeners();
+  const cache = new Map<string, Doc | undefined>();
+  const changed = new Set<string>();
+  let sorted: Doc[] | undefined;
+  let base: Replica["docs"] | undefined;
+
+  function get(key: string): Doc | undefined {
+    if (!cache.has(key)) cache.set(key, compute(key));
+    return cache.get(key);
+  }
+
+  /** The confirmed document with the pending mutations on top. */
+  function compute(key: string): Doc | undefined {
+    const confirmed = r.docs.get(key);
+    const seq = confirmed?.seq ?? 0;
+    let data = confirmed?.data;
+    let version: number | string = seq;
+    let pending = false;
+    for (const e of state.outbox.effects(r.stream, key)) {
+      if (covers(r.seen, e)) continue;
+      data = fold(data, e.op, e.data);
+      version = e.id;
+      pending ||= e.seq === undefined;
     }
+    return data === undefined ? undefined : { key, data, seq, pending, version };
   }
 
-  get(key: string): Doc | undefined {
-    if (this.cache.has(key)) return this.cache.get(key);
-    const doc = this.compute(key);
-    this.cache.set(key, doc);
-    return doc;
-  }
-
-  /** All documents in the order of their keys. The same array as long as nothing changed. */
-  entries(): readonly Doc[] {
-    if (!this.sorted || this.base !== this.r.docs) this.rebuild();
-    else if (this.changed.size) this.patch();
-    this.changed.clear();
-    return this.sorted!;
-  }
-
-  private compute(key: string): Doc | undefined {
-    const confirmed = this.r.docs.get(key);
-    const pending = this.state.outbox.effects(this.r.stream, key);
-    return pending.length ? overlay(key, confirmed, pending, this.r) : confirmed && { ...confirmed, pending: false, version: confirmed.seq };
-  }
-
-  private rebuild() {
-    this.base = this.r.docs;
-    const keys = new Set([...this.r.docs.keys(), ...this.state.outbox.keys(this.r.stream)]);
-    this.sorted = [...keys].sort(order).map((key) => this.get(key)).filter((doc) => doc !== undefined);
+  function rebuild() {
+    base = r.docs;
+    const keys = new Set([...r.docs.keys(), ...state.outbox.keys(r.stream)]);
+    return [...keys].sort().map(get).filter((doc) => doc !== undefined);
   }
 
   /** A few keys changed: a copy of the array with only those done anew. */
-  private patch() {
-    if (this.changed.size > 200) return this.rebuild();
-    const sorted = [...this.sorted!];
-    for (const key of this.changed) {
-      const doc = this.get(key);
+  function patch(old: Doc[]) {
+    const docs = [...old];
+    for (const key of changed) {
+      const doc = get(key);
       let lo = 0;
-      let hi = sorted.length;
+      let hi = docs.length;
       while (lo < hi) {
         const mid = (lo + hi) >> 1;
-        if (order(sorted[mid]!.key, key) < 0) lo = mid + 1;
+        if (docs[mid]!.key < key) lo = mid + 1;
         else hi = mid;
       }
-      const there = sorted[lo]?.key === key;
-      if (doc) sorted.splice(lo, there ? 1 : 0, doc);
-      else if (there) sorted.splice(lo, 1);
+      docs.splice(lo, docs[lo]?.key === key ? 1 : 0, ...(doc ? [doc] : []));
     }
-    this.sorted = sorted;
+    return docs;
   }
-}
 
-const order = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
-
-function overlay(key: string, confirmed: Confirmed | undefined, pending: readonly Pending[], r: Replica): Doc | undefined {
-  let data = confirmed?.data;
-  let version: number | string = confirmed?.seq ?? 0;
-  let open = false;
-  for (const e of pending) {
-    if (covers(r.seen, e)) continue;
-    data = fold(data, e.op, e.data);
-    version = e.id;
-    open ||= e.seq === undefined;
-  }
-  return data === undefined ? undefined : { key, data, seq: confirmed?.seq ?? 0, pending: open, version };
+  return {
+    get loaded() {
+      return r.loaded;
+    },
+    get,
+    entries() {
+      if (!sorted || base !== r.docs || changed.size > MANY) sorted = rebuild();
+      else if (changed.size) sorted = patch(sorted);
+      changed.clear();
+      return sorted;
+    },
+    subscribe: listeners.add,
+    touch(key) {
+      if (key !== undefined) {
+        cache.delete(key);
+        changed.add(key);
+      } else {
+        cache.clear();
+        sorted = undefined;
+      }
+      soon(listeners.call);
+    },
+  };
 }

@@ -42,3 +42,6 @@ export class HistoryLost extends Error {
 export class Closed extends Error {
   override readonly name = "Closed";
 }
+
+/** What somebody threw, in words. */
+export const messageOf = (e: unknown): string => String((e as Error)?.message ?? e);

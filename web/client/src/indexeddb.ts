@@ -1,16 +1,11 @@
-import { Fenced, nextLead, type Meta, type Query, type Rows, type Storage, type Table, type Write } from "./storage.ts";
+import { pack, unpack, WORN, type Paged } from "./pages.ts";
+import { Fenced, nextLead, type Meta, type Query, type Rows, type SharedStorage, type Table, type Write } from "./storage.ts";
 
 const SLICE = 200; // requests issued in one task: keeps the page responsive while thousands are written
-const CHUNK = { docs: 2000, events: 20 }; // rows read in one task; a row of events is a whole frame
+const CHUNK: { [T in Table]?: number } = { outbox: 1000, docs: 2000, events: 20 }; // rows read in one task; a row of events is a whole frame
 
-const tables: Record<Table, IDBObjectStoreParameters> = {
-  meta: { keyPath: "k" },
-  outbox: { keyPath: "k", autoIncrement: true },
-  rejected: { keyPath: "id" },
-  replicas: { keyPath: "r" },
-  docs: { keyPath: ["s", "key"] },
-  events: { keyPath: ["s", "seq"] },
-};
+/** Where the rows of each table have their key. */
+const keys: Record<Table, string | string[]> = { meta: "k", outbox: "k", rejected: "id", replicas: "r", docs: ["s", "key"], events: ["s", "seq"] };
 
 /** Errors after which a fresh connection to the database may work: WebKit drops connections, users clear them. */
 const passing = new Set(["InvalidStateError", "UnknownError", "AbortError", "NotFoundError"]);
@@ -22,17 +17,20 @@ const result = <T>(request: IDBRequest<T>) =>
   });
 
 /** Keeps everything in the IndexedDB database of this name, synced to disk before a write is said to be done. */
-export function indexedDB(name: string): Storage {
+export function database(name: string): SharedStorage {
   let opening: Promise<IDBDatabase> | undefined;
   let closed = false;
+  /** Streams whose documents are in too many rows: the next lead that commits packs them. */
+  const worn = new Set<string>();
 
   const open = () =>
     (opening ??= new Promise<IDBDatabase>((resolve, reject) => {
       const request = globalThis.indexedDB.open(name, 1);
       request.onupgradeneeded = () => {
-        for (const t in tables) {
-          const store = request.result.createObjectStore(t, tables[t as Table]);
-          if (t === "outbox") store.createIndex("id", "id", { unique: true });
+        for (const t in keys) {
+          const mine = t === "outbox"; // the only rows that get their key here
+          const store = request.result.createObjectStore(t, { keyPath: keys[t as Table], autoIncrement: mine });
+          if (mine) store.createIndex("id", "id", { unique: true });
         }
       };
       request.onsuccess = () => {
@@ -103,26 +101,38 @@ export function indexedDB(name: string): Storage {
 
   async function select(tx: IDBTransaction, q: Query): Promise<Rows[Table][]> {
     const store = tx.objectStore(q.t);
-    if (q.s === undefined) return result(store.getAll());
+    const chunk = CHUNK[q.t];
+    if (!chunk) return result(store.getAll());
     const rows: Rows[Table][] = [];
-    const chunk = q.t === "docs" ? CHUNK.docs : CHUNK.events;
-    let bounds = range(q.s);
+    let bounds = q.s === undefined ? undefined : range(q.s);
     for (;;) {
-      const some: (Rows["docs"] & Rows["events"])[] = await result(store.getAll(bounds, chunk));
+      const some: Rows[Table][] = await result(store.getAll(bounds, chunk));
       for (const row of some) rows.push(row);
-      if (some.length < chunk) return rows;
-      const last = some[some.length - 1]!;
-      bounds = IDBKeyRange.bound([q.s, q.t === "docs" ? last.key : last.seq], [q.s, []], true);
+      if (some.length < chunk) break;
+      const path = store.keyPath as "k" | ["s", "key" | "seq"];
+      const last = some[some.length - 1] as unknown as Record<string, IDBValidKey>;
+      bounds = q.s === undefined ? IDBKeyRange.lowerBound(last[path as "k"], true) : IDBKeyRange.bound([q.s, last[path[1]!]!], [q.s, []], true);
     }
+    if (q.t !== "docs" || q.s === undefined) return rows;
+    const { docs, own } = unpack(rows as Paged[]);
+    if (own > WORN) worn.add(q.s);
+    return docs;
   }
 
-  const storage: Storage = {
+  /** The requests that a write takes. */
+  function steps(w: Write): [Table, "put" | "delete", unknown][] {
+    if ("all" in w) return [[w.t, "delete", range(w.s)], ...pack(w.s, w.all).map((page): [Table, "put", Paged] => [w.t, "put", page])];
+    if (w.t !== "docs") return [w.row ? [w.t, "put", w.row] : [w.t, "delete", w.k]];
+    const [s, key] = w.k as [string, string];
+    return [[w.t, "put", { s, seq: 0, ...w.row, key } satisfies Paged]];
+  }
+
+  const storage: SharedStorage = {
     name,
-    durable: true,
     lead: (was) =>
       transact(["meta"], "readwrite", async (tx) => {
         const row = nextLead(await guard(tx, undefined), was);
-        await each(tx, [row], (r) => tx.objectStore("meta").put(r));
+        await result(tx.objectStore("meta").put(row));
         return row;
       }),
     read: (queries) =>
@@ -142,12 +152,14 @@ export function indexedDB(name: string): Storage {
       })) as number[];
     },
     commit: (writes, fence) =>
-      transact(["meta", ...new Set(writes.map((w) => w.t).filter((t) => t !== "meta"))], "readwrite", async (tx) => {
-        if (fence !== undefined) await guard(tx, fence);
-        await each(tx, writes, (w): IDBRequest => {
-          const store = tx.objectStore(w.t);
-          return "put" in w ? store.put(w.put) : store.delete("del" in w ? (w.del as IDBValidKey) : range(w.clear));
-        });
+      transact([...new Set(["meta", ...writes.map((w) => w.t), ...(worn.size ? ["docs"] : [])] as Table[])], "readwrite", async (tx) => {
+        const all = [...writes];
+        if (fence !== undefined) {
+          await guard(tx, fence);
+          for (const s of worn) all.unshift({ t: "docs", s, all: (await select(tx, { t: "docs", s })) as Rows["docs"][] });
+          worn.clear();
+        }
+        await each(tx, all.flatMap(steps), ([t, request, value]): IDBRequest => tx.objectStore(t)[request](value as IDBValidKey));
       }),
     close() {
       closed = true;

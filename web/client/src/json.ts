@@ -23,3 +23,6 @@ export function mergePatch(target: Json | undefined, patch: Json): Json {
 export function fold(doc: Json | undefined, op: Op, data: Json | undefined): Json | undefined {
   return op === "put" ? data : op === "patch" ? mergePatch(doc, data ?? {}) : undefined;
 }
+
+/** The size of a text on the wire. */
+export const utf8Length = (s: string): number => new TextEncoder().encode(s).length;

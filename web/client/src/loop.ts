@@ -1,4 +1,5 @@
 import type { Effect, Session } from "./session.ts";
+import { messageOf } from "./errors.ts";
 import type { ServerMessage } from "./wire.ts";
 
 /** Why a token is asked for: a new connection, the old token's end is near, or the server refused the last one. */
@@ -13,22 +14,36 @@ export interface Socket {
   onclose: ((e: { code: number; reason: string }) => void) | null;
 }
 
-export interface Env {
-  connect(): Socket;
+export interface LineOptions {
+  /** "ws://localhost:8080/v1/ws" */
+  url: string;
+  /** Asked before every connection, when a token nears its end, and when the server refused one. */
   token?: (why: TokenReason) => string | Promise<string>;
+  /** The app's version, for the server's operator. */
+  app?: string;
+  /** Another maker of sockets: for tests, and where there is no global WebSocket. */
+  webSocket?: (url: string, protocol: string) => Socket;
+}
+
+export interface Env {
   /** A new number for this connection. Rejects when another tab leads. */
   number(): Promise<{ client: string; n: number }>;
-  app?: string;
   /** What the loop does not know how to do. Called before the next input. */
   effect(e: Effect): void;
   /** After every input. */
   after(): void;
-  random(): number;
-  now(): number;
 }
 
 export type Phase = "offline" | "connecting" | "replaying" | "live" | "unauthorized";
 
+/** The connection, as far as the status tells of it. */
+export interface Line {
+  phase: Phase;
+  lastError: { code: string; message: string } | undefined;
+  head: number;
+}
+
+const PROTOCOL = "tidemark.v1";
 const OPEN_WITHIN = 15_000;
 const OVERLOADED = 4003;
 const BACKOFF = 500;
@@ -42,6 +57,7 @@ export class Loop {
   lastError: { code: string; message: string } | undefined;
 
   private readonly session: Session;
+  private readonly options: LineOptions;
   private readonly env: Env;
   private socket: Socket | undefined;
   private running = false;
@@ -53,8 +69,9 @@ export class Loop {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private waiting: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(session: Session, env: Env) {
+  constructor(session: Session, options: LineOptions, env: Env) {
     this.session = session;
+    this.options = options;
     this.env = env;
   }
 
@@ -74,13 +91,13 @@ export class Loop {
   /** The network or the page is back: try at once, or see whether the line is still there. */
   poke(): void {
     if (!this.running) return;
-    if (this.socket) this.input(() => this.session.probe(this.env.now()));
-    else if (this.waiting && this.env.now() >= this.notBefore) void this.connect();
+    if (this.socket) this.input((now) => this.session.probe(now));
+    else if (this.waiting && Date.now() >= this.notBefore) void this.connect();
   }
 
   /** Gives the session an input, and carries out its effects. */
-  input(step: () => Effect[]): void {
-    for (const e of step()) {
+  input(step: (now: number) => Effect[]): void {
+    for (const e of step(Date.now())) {
       if (e.do === "send") this.socket?.send(e.text);
       else if (e.do === "token") void this.refresh();
       else if (e.do === "close") this.lost(4000, e.why);
@@ -89,7 +106,7 @@ export class Loop {
           this.failures = 0;
           this.why = "connect";
         }
-        if (e.do === "goodbye") this.notBefore = this.env.now() + e.after;
+        if (e.do === "goodbye") this.notBefore = Date.now() + e.after;
         if (e.do === "error") this.lastError = { code: e.code, message: e.message };
         this.env.effect(e);
       }
@@ -105,26 +122,23 @@ export class Loop {
     const mine = () => this.running && round === this.round;
     if (this.why !== "unauthorized") this.phase = "connecting";
     this.env.after();
-    let token: string | undefined;
+    let trouble: Phase = "unauthorized";
     try {
-      token = await this.env.token?.(this.why);
-    } catch (e) {
-      if (mine()) this.again("unauthorized", String((e as Error)?.message ?? e), "unauthorized");
-      return;
-    }
-    if (!mine()) return;
-    try {
+      const token = await this.options.token?.(this.why);
+      if (!mine()) return;
+      trouble = "offline";
       const hello = await this.env.number();
-      if (mine()) this.open({ ...hello, ...(token !== undefined && { token }), ...(this.env.app && { app: this.env.app }) });
+      if (mine()) this.open({ ...hello, token, app: this.options.app });
     } catch (e) {
-      if (mine()) this.again("offline", String((e as Error)?.message ?? e));
+      if (mine()) this.again(trouble, messageOf(e), trouble);
     }
   }
 
   private open(hello: { client: string; n: number; token?: string; app?: string }) {
-    const socket = (this.socket = this.env.connect());
+    const { url, webSocket } = this.options;
+    const socket = (this.socket = webSocket ? webSocket(url, PROTOCOL) : (new WebSocket(url, PROTOCOL) as Socket));
     this.timer = setTimeout(() => this.lost(4000, "no connection within 15 s"), OPEN_WITHIN);
-    socket.onopen = () => this.input(() => this.session.start(hello, this.env.now()));
+    socket.onopen = () => this.input((now) => this.session.start(hello, now));
     socket.onclose = (e) => this.lost(e.code, e.reason);
     socket.onmessage = (e) => {
       let m: ServerMessage;
@@ -133,7 +147,7 @@ export class Loop {
       } catch {
         return this.lost(4000, "not JSON");
       }
-      this.input(() => this.session.receive(m, this.env.now()));
+      this.input((now) => this.session.receive(m, now));
     };
   }
 
@@ -142,8 +156,7 @@ export class Loop {
       // At once with a new token, if the old one was good before; else as after any other failure.
       const first = this.why !== "unauthorized";
       this.why = "unauthorized";
-      if (first) return this.again("unauthorized", reason, "unauthorized", 0);
-      return this.again("unauthorized", reason, "unauthorized");
+      return this.again("unauthorized", reason, "unauthorized", first ? 0 : undefined);
     }
     this.why = "connect";
     if (code === OVERLOADED) this.failures = Math.max(this.failures, 3);
@@ -155,30 +168,30 @@ export class Loop {
   }
 
   /** Full jitter: many clients that lost the same server must not come back as one. */
-  private again(code: string, message: string, phase: Phase = "offline", delay = this.env.random() * Math.min(BACKOFF_MAX, BACKOFF * 2 ** this.failures)) {
+  private again(code: string, message: string, phase: Phase = "offline", delay = Math.random() * Math.min(BACKOFF_MAX, BACKOFF * 2 ** this.failures)) {
     this.hangUp();
     this.failures++;
     this.phase = phase;
     if (message || code !== "1005") this.lastError = { code, message };
-    this.waiting = setTimeout(() => void this.connect(), Math.max(delay, this.notBefore - this.env.now()));
+    this.waiting = setTimeout(() => void this.connect(), Math.max(delay, this.notBefore - Date.now()));
     this.env.after();
   }
 
   private async refresh() {
     const round = this.round;
     try {
-      const token = await this.env.token?.("refresh");
-      if (token !== undefined && round === this.round) this.input(() => this.session.reauth(token, this.env.now()));
+      const token = await this.options.token?.("refresh");
+      if (token !== undefined && round === this.round) this.input((now) => this.session.reauth(token, now));
     } catch {
       // the server ends the connection when the old token ends; then it is asked for again
     }
   }
 
   private schedule() {
+    if (this.session.wake === Infinity) return; // not open yet: the timer is that of the opening
     clearTimeout(this.timer);
-    if (this.session.wake === Infinity) return;
-    const wait = Math.min(2 ** 31 - 1, Math.max(0, this.session.wake - this.env.now()));
-    this.timer = setTimeout(() => this.input(() => this.session.tick(this.env.now())), wait);
+    const wait = Math.min(2 ** 31 - 1, Math.max(0, this.session.wake - Date.now()));
+    this.timer = setTimeout(() => this.input((now) => this.session.tick(now)), wait);
   }
 
   private hangUp() {

@@ -1,5 +1,6 @@
 import type { Op, Json } from "./json.ts";
-import type { Cursor, Rows } from "./storage.ts";
+import type { Cursor, Unplaced } from "./storage.ts";
+import { obtain } from "./util.ts";
 import type { Mutation } from "./wire.ts";
 
 /** A mutation on its way: written here, not yet known to be in the confirmed state. */
@@ -15,8 +16,8 @@ export interface Entry extends Readonly<Mutation> {
   slog?: string;
 }
 
-export const entryOf = (row: Omit<Rows["outbox"], "k"> & { k?: number }): Entry => ({ ...(JSON.parse(row.text) as Mutation), ...row });
-export const rowOf = ({ id, text, at, log }: Entry): Omit<Rows["outbox"], "k"> => ({ id, text, at, ...(log && { log }) });
+export const entryOf = (row: Omit<Unplaced, "id"> & { k?: number }): Entry => ({ ...(JSON.parse(row.text) as Mutation), ...row });
+export const rowOf = ({ id, text, at, log }: Entry): Unplaced => ({ id, text, at, ...(log && { log }) });
 
 /** Whether everything up to the cursor includes this entry's event. */
 export const covers = (cur: Cursor | undefined, e: Entry) => e.seq !== undefined && cur !== undefined && e.slog === cur.log && e.seq <= cur.seq;
@@ -43,9 +44,17 @@ export class Outbox {
   get(id: string): Entry | undefined {
     return this.all.get(id);
   }
+  /** Whether this very entry is still on its way. */
+  has(e: Entry): boolean {
+    return this.all.get(e.id) === e;
+  }
   entries(): Iterable<Entry> {
     this.sort();
     return this.all.values();
+  }
+  /** Those without a verdict. */
+  unanswered(): Entry[] {
+    return [...this.entries()].filter((e) => e.seq === undefined);
   }
   stream(name: string): Iterable<Entry> {
     this.sort();
@@ -68,6 +77,7 @@ export class Outbox {
   }
   /** When the oldest of those was written. */
   get oldest(): number | undefined {
+    if (!this.pending) return undefined;
     for (const e of this.entries()) if (e.seq === undefined) return e.at;
     return undefined;
   }
@@ -84,8 +94,10 @@ export class Outbox {
 
   /** The entry is on disk now. */
   place(e: Entry, k: number): void {
-    if (e.k === undefined) this.unplaced--;
+    const here = this.all.get(e.id) === e; // else it was settled before this tab heard that it is on disk
+    if (here && e.k === undefined) this.unplaced--;
     e.k = k;
+    if (!here) return;
     if (k < this.highest) this.disorder = true;
     this.highest = Math.max(this.highest, k);
   }
@@ -109,13 +121,9 @@ export class Outbox {
   }
 
   private file(e: Entry) {
-    let part = this.parts.get(e.stream);
-    if (!part) this.parts.set(e.stream, (part = { all: new Map(), keys: new Map() }));
+    const part = obtain(this.parts, e.stream, (): Part => ({ all: new Map(), keys: new Map() }));
     part.all.set(e.id, e);
-    if (!e.op || e.key === undefined) return;
-    const same = part.keys.get(e.key);
-    if (same) same.push(e as Effect);
-    else part.keys.set(e.key, [e as Effect]);
+    if (e.op && e.key !== undefined) obtain(part.keys, e.key, (): Effect[] => []).push(e as Effect);
   }
 
   private sort() {

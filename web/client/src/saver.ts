@@ -1,73 +1,42 @@
-import type { Rows, Storage, Write } from "./storage.ts";
-
 interface Job<In, Out> {
   items: In[];
   resolve: (out: Out[]) => void;
   reject: (e: unknown) => void;
 }
 
-/** Runs jobs one after another; those that came while one ran share the next run. */
-class Lane<In, Out> {
-  private jobs: Job<In, Out>[] = [];
-  private running: Promise<void> | undefined;
-  private readonly run: (items: In[]) => Promise<Out[]>;
-
-  constructor(run: (items: In[]) => Promise<Out[]>) {
-    this.run = run;
-  }
-
-  add(items: In[]): Promise<Out[]> {
-    const result = new Promise<Out[]>((resolve, reject) => this.jobs.push({ items, resolve, reject }));
-    this.running ??= this.work();
-    return result;
-  }
-
-  idle(): Promise<void> {
-    return this.running ?? Promise.resolve();
-  }
-
-  private async work() {
-    await undefined; // whatever the same task still adds belongs to the first run
-    while (this.jobs.length) {
-      const jobs = this.jobs;
-      this.jobs = [];
-      try {
-        const out = await this.run(jobs.flatMap((j) => j.items));
-        let i = 0;
-        for (const j of jobs) j.resolve(out.slice(i, (i += j.items.length)));
-      } catch (e) {
-        for (const j of jobs) j.reject(e);
-      }
-    }
-    this.running = undefined;
-  }
+export interface Lane<In, Out> {
+  add(items: In[]): Promise<Out[]>;
+  /** Resolves when all is done. */
+  idle(): Promise<void> | undefined;
 }
 
-/** Group commit in front of a storage: new mutations in one lane, what the leading tab confirms in the other. */
-export class Saver {
-  private readonly appends: Lane<Omit<Rows["outbox"], "k">, number>;
-  private readonly commits: Lane<Write, void>;
-  /** The lead that commits are made under. */
-  fence: number | undefined;
+/** Group commit: runs jobs one after another; those that came while one ran share the next run. */
+export function lane<In, Out>(run: (items: In[]) => Promise<Out[]>): Lane<In, Out> {
+  let jobs: Job<In, Out>[] = [];
+  let running: Promise<void> | undefined;
 
-  constructor(storage: Storage) {
-    this.appends = new Lane((rows) => storage.append(rows));
-    this.commits = new Lane<Write, void>(async (writes) => {
-      await storage.commit(writes, this.fence);
-      return [];
-    });
+  async function work() {
+    await undefined; // whatever the same task still adds belongs to the first run
+    while (jobs.length) {
+      const now = jobs;
+      jobs = [];
+      try {
+        const out = await run(now.flatMap((job) => job.items));
+        let i = 0;
+        for (const job of now) job.resolve(out.slice(i, (i += job.items.length)));
+      } catch (e) {
+        for (const job of now) job.reject(e);
+      }
+    }
+    running = undefined;
   }
 
-  /** Resolves with the place of the mutation when it is on disk. */
-  async append(row: Omit<Rows["outbox"], "k">): Promise<number> {
-    return (await this.appends.add([row]))[0]!;
-  }
-
-  async commit(writes: Write[]): Promise<void> {
-    await this.commits.add(writes);
-  }
-
-  async idle(): Promise<void> {
-    await Promise.all([this.appends.idle(), this.commits.idle()]);
-  }
+  return {
+    add: (items) =>
+      new Promise((resolve, reject) => {
+        jobs.push({ items, resolve, reject });
+        running ??= work();
+      }),
+    idle: () => running,
+  };
 }

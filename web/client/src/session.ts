@@ -1,7 +1,7 @@
 import type { Entry } from "./outbox.ts";
 import { foldEvent, type Docs, type Replica, type State } from "./state.ts";
 import type { Cursor } from "./storage.ts";
-import type { Json } from "./json.ts";
+import { utf8Length, type Json } from "./json.ts";
 import type { Limits, Member, ServerMessage, TidemarkEvent } from "./wire.ts";
 
 const FRAME = 48 << 10; // bytes of a push or of hello: small enough for slow lines and for the server's limit of hello
@@ -25,6 +25,7 @@ export type Effect =
 
 /** One subscription of one connection. */
 interface Sub {
+  readonly sub: number;
   readonly r: Replica;
   /** Where it started, and the last event since; the chain of `prev` begins anew with every subscribe, reset and snapshot. */
   from: Cursor | undefined;
@@ -51,45 +52,41 @@ const FROM = { docs: "snapshot", events: "start", live: "now" };
 export class Session {
   /** undefined: no connection. */
   phase: "connecting" | "replaying" | "live" | undefined;
-  id = "";
   head = 0;
+  /** The log of the newest connection. */
+  log = "";
   /** When `tick` wants to be called, in ms of the shell's clock. */
   wake = Infinity;
 
   private readonly state: State;
-  private readonly wanted = new Map<string, Replica>();
+  private wanted = new Set<Replica>();
   private readonly random: () => number;
   private out: Effect[] = [];
 
   // One connection's. `start` sets all of it anew.
-  private log = "";
-  /** The log of the newest connection. */
-  get logId(): string {
-    return this.log;
-  }
   private helloLog: string | undefined;
-  private limits: Limits = { frame: 1 << 20, mutations: 1000, inflight: 1000, subs: 1000 };
-  private heartbeat = 25_000;
   private subs = new Map<number, Sub>();
-  private nextSub = 1;
-  private ref = 0;
-  private unsent: Entry[] = [];
-  /** All that was ever in `unsent`. */
-  private queued = new Set<Entry>();
+  private unsent!: Set<Entry>;
   /** Sent, not answered, in order. */
-  private inflight: { e: Entry; ref: number }[] = [];
-  private bytes = 0;
+  private inflight!: { e: Entry; ref: number }[];
   /** The first mutation refused with a "later": it must be the next one that is sent. */
   private lock: Entry | undefined;
   /** The same, once its time has come: sent even if its event came meanwhile. */
   private first: Entry | undefined;
-  private retryAt = Infinity;
+  private retryAt!: number;
+  private refreshAt!: number;
+  /** When anything came last, and when an answer was asked for that has not come. */
+  private heard!: number;
+  private asked!: number;
+  private leaving!: boolean;
+
+  // What outlasts it.
+  private limits: Limits = { frame: 1 << 20, mutations: 1000, inflight: 1000, subs: 1000 };
+  private heartbeat = 25_000;
+  private nextSub = 1;
+  private ref = 0;
   private retries = 0;
-  private heard = 0;
-  private asked = Infinity;
-  private refreshAt = Infinity;
-  private leaving = false;
-  private presence = new Map<string, Json>();
+  private readonly presence = new Map<string, Json>();
 
   constructor(state: State, random: () => number = Math.random) {
     this.state = state;
@@ -100,25 +97,23 @@ export class Session {
   start(hello: { client: string; n: number; token?: string; app?: string }, now: number): Effect[] {
     this.phase = "connecting";
     this.subs = new Map();
-    this.unsent = [];
+    this.unsent = new Set();
     this.inflight = [];
-    this.bytes = 0;
     this.lock = this.first = undefined;
     this.retryAt = this.refreshAt = Infinity;
     this.leaving = false;
     this.heard = this.asked = now;
-    this.helloLog = [...this.wanted.values()].find((r) => r.cur)?.cur?.log;
-    const first: string[] = [];
+    this.helloLog = [...this.wanted].find((r) => r.cur)?.cur?.log;
+    const subs: object[] = [];
     const rest: object[] = [];
     let room = FRAME - (hello.token?.length ?? 0);
-    for (const r of this.wanted.values()) {
-      const entry = this.subscribe(r, r.cur);
+    for (const r of this.wanted) {
+      const entry = this.subscribe(r);
       room -= 3 * JSON.stringify(entry).length;
-      if (room > 0) first.push(JSON.stringify(entry));
+      if (room > 0) subs.push(entry);
       else rest.push({ type: "subscribe", ...entry });
     }
-    const head = JSON.stringify({ type: "hello", ...hello, ...(this.helloLog && { log: this.helloLog }) });
-    this.out.push({ do: "send", text: `${head.slice(0, -1)},"subs":[${first}]}` });
+    this.send({ type: "hello", ...hello, log: this.helloLog, subs });
     for (const m of rest) this.send(m);
     return this.done(now);
   }
@@ -130,33 +125,17 @@ export class Session {
     this.subs = new Map();
   }
 
-  want(r: Replica, now: number): Effect[] {
-    this.wanted.set(r.id, r);
-    if (this.phase) this.send({ type: "subscribe", ...this.subscribe(r, r.cur) });
+  /** These replicas are needed, and no others. */
+  want(all: Set<Replica>, now: number): Effect[] {
+    for (const s of this.subs.values()) if (!s.old && !all.has(s.r)) this.leave(s);
+    if (this.phase) for (const r of all) if (!this.wanted.has(r)) this.join(r);
+    this.wanted = all;
     return this.done(now);
-  }
-
-  unwant(r: Replica, now: number): Effect[] {
-    this.wanted.delete(r.id);
-    for (const [sub, s] of this.subs) if (s.r === r && !s.old) this.leave(sub, s);
-    return this.done(now);
-  }
-
-  wants(r: Replica): boolean {
-    return this.wanted.has(r.id);
-  }
-  all(): Replica[] {
-    return [...this.wanted.values()];
   }
 
   /** The outbox has new mutations on disk. */
   queue(entries: Iterable<Entry>, now: number): Effect[] {
-    if (!this.welcomed) return this.done(now);
-    for (const e of entries) {
-      if (this.queued.has(e)) continue;
-      this.queued.add(e);
-      this.unsent.push(e);
-    }
+    if (this.welcomed) for (const e of entries) if (!this.inflight.some((f) => f.e === e)) this.unsent.add(e);
     return this.done(now);
   }
 
@@ -165,15 +144,13 @@ export class Session {
     return this.done(now);
   }
 
-  signal(stream: string, data: Json, now: number): Effect[] {
-    if (this.welcomed) this.send({ type: "signal", stream, data });
-    return this.done(now);
-  }
-
-  setPresence(stream: string, data: Json, now: number): Effect[] {
-    if (data === null) this.presence.delete(stream);
-    else this.presence.set(stream, data);
-    if (this.welcomed && this.subscribedTo(stream)) this.send({ type: "presence", stream, data });
+  /** Presence is kept, and told again on every connection; null: not here any more. */
+  tell(type: "signal" | "presence", stream: string, data: Json, now: number): Effect[] {
+    if (type === "presence") {
+      if (data === null) this.presence.delete(stream);
+      else this.presence.set(stream, data);
+    }
+    if (this.welcomed && (type === "signal" || this.subscribedTo(stream))) this.send({ type, stream, data });
     return this.done(now);
   }
 
@@ -193,10 +170,9 @@ export class Session {
     }
     if (now >= this.retryAt) {
       this.retryAt = Infinity;
-      const lock = this.lock!;
+      this.first = this.lock;
       this.lock = undefined;
-      this.first = lock;
-      this.unsent = [lock, ...this.due().filter((e) => e !== lock)];
+      this.unsent = new Set([this.first!, ...this.due()]);
     }
     return this.done(now);
   }
@@ -204,7 +180,8 @@ export class Session {
   receive(m: ServerMessage, now: number): Effect[] {
     this.heard = now;
     if (this.welcomed) this.asked = Infinity;
-    const s = "sub" in m && m.sub !== undefined ? this.subs.get(m.sub) : undefined;
+    const s = this.subs.get((m as { sub?: number }).sub!);
+    const current = s?.old ? undefined : s;
     switch (m.type) {
       case "welcome":
         this.welcome(m, now);
@@ -212,22 +189,22 @@ export class Session {
       case "subscribed":
         if (s) {
           s.start = m.since;
-          if (s.r.kind === "events") s.from ??= { seq: m.since, log: this.log };
+          if (s.r.kind === "events") s.from ??= this.at({ seq: m.since });
           const mine = this.presence.get(s.r.stream);
           if (mine !== undefined) this.send({ type: "presence", stream: s.r.stream, data: mine });
         }
         break;
       case "events":
-        if (s && !s.old) this.events(m.sub, s, m.events);
+        if (current) this.events(current, m.events);
         break;
       case "live":
-        if (s && !s.old) this.live(s, { seq: m.seq, log: this.log, ...(m.mark && { mark: m.mark }) });
+        if (current) this.live(current, this.at(m));
         break;
       case "reset":
-        if (s && !s.old) this.reset(s, m);
+        if (current) this.reset(current, m);
         break;
       case "snapshot":
-        if (s?.staged && !s.old) this.snapshot(s, m);
+        if (current?.staged) this.snapshot(current, m);
         break;
       case "unsubscribed":
         this.subs.delete(m.sub);
@@ -236,18 +213,16 @@ export class Session {
         this.ack(m.results, now);
         break;
       case "signal":
-        if (s) this.out.push({ do: "signal", stream: s.r.stream, session: m.session, by: m.by, data: m.data });
-        break;
       case "presence":
-        if (s) this.out.push({ do: "presence", stream: s.r.stream, set: m.set, gone: m.gone, full: m.full });
+        if (s) this.out.push({ ...m, do: m.type, stream: s.r.stream } as Effect);
         break;
       case "pong":
         this.head = m.head;
-        for (const sub of this.subs.values()) if (sub.live && !sub.old) this.move(sub, { seq: m.seq, log: this.log, ...(m.mark && { mark: m.mark }) });
+        for (const sub of this.subs.values()) if (sub.live && !sub.old) this.move(sub, this.at(m));
         break;
       case "authenticated":
         this.expiry(m.expires_at, now);
-        for (const r of this.wanted.values()) if (r.error) this.send({ type: "subscribe", ...this.subscribe(r, r.cur) });
+        for (const r of this.wanted) if (r.error) this.join(r);
         break;
       case "error":
         this.error(m, s, now);
@@ -260,6 +235,14 @@ export class Session {
     return this.done(now);
   }
 
+  /** The cursor that the server names. */
+  private at({ seq, mark }: { seq: number; mark?: string }): Cursor {
+    return { seq, log: this.log, mark };
+  }
+  private after({ seq, id }: TidemarkEvent): Cursor {
+    return this.at({ seq, mark: id });
+  }
+
   private get welcomed() {
     return this.phase === "replaying" || this.phase === "live";
   }
@@ -268,14 +251,12 @@ export class Session {
     this.phase = "replaying";
     this.asked = Infinity;
     this.log = m.log;
-    this.id = m.session;
     this.head = m.head;
     this.heartbeat = m.heartbeat_ms || this.heartbeat;
     this.limits = { ...this.limits, ...m.limits };
     this.expiry(m.expires_at, now);
     for (const e of [...this.state.outbox.accepted]) if (e.slog !== m.log) this.state.requeue(e);
-    this.unsent = this.due();
-    this.queued = new Set(this.unsent);
+    this.unsent = new Set(this.due());
     this.out.push({ do: "welcome", by: m.by });
   }
 
@@ -287,46 +268,50 @@ export class Session {
 
   // Subscriptions.
 
-  private subscribe(r: Replica, from: Cursor | undefined, tries = 0) {
+  private subscribe(r: Replica, tries = 0) {
     const sub = this.nextSub++;
+    const from = r.cur;
     r.error = undefined;
-    this.subs.set(sub, { r, from, start: from?.seq ?? 0, last: undefined, live: false, events: 0, tries, ...(r.kind === "docs" && !from && { staged: new Map() }) });
+    this.subs.set(sub, { sub, r, from, start: from?.seq ?? 0, last: undefined, live: false, events: 0, tries, staged: r.kind === "docs" && !from ? new Map() : undefined });
     return {
       sub,
       stream: r.stream,
-      ...(from && { since: from.seq, ...(from.mark && { mark: from.mark }), ...(from.log !== this.helloLog && { log: from.log }) }),
+      ...(from && { since: from.seq, mark: from.mark, log: from.log === this.helloLog ? undefined : from.log }),
       from: FROM[r.kind],
     };
   }
 
-  private leave(sub: number, s: Sub) {
+  private join(r: Replica, tries?: number) {
+    this.send({ type: "subscribe", ...this.subscribe(r, tries) });
+  }
+  private leave(s: Sub) {
     s.old = true;
-    this.send({ type: "unsubscribe", sub });
+    this.send({ type: "unsubscribe", sub: s.sub });
   }
 
   /** Something is missing: go on from the last event that was applied. The new one comes first, so that presence stays. */
-  private resubscribe(sub: number, s: Sub) {
+  private resubscribe(s: Sub) {
     const tries = s.last ? 1 : s.tries + 1;
     if (tries > 3) return void this.out.push({ do: "close", why: "the server's events do not connect" });
-    const from = s.staged || tries === 3 ? undefined : s.last ? { seq: s.last.seq, log: this.log, mark: s.last.id } : s.from;
+    const from = s.staged || tries === 3 ? undefined : s.last ? this.after(s.last) : s.from;
     if (s.r.kind !== "live") {
       if (from) this.state.moved(s.r, from);
       else this.state.drop(s.r, false);
     }
-    this.send({ type: "subscribe", ...this.subscribe(s.r, from, tries) });
-    this.leave(sub, s);
+    this.join(s.r, tries);
+    this.leave(s);
   }
 
-  private events(sub: number, s: Sub, events: TidemarkEvent[]) {
+  private events(s: Sub, events: TidemarkEvent[]) {
     let last = s.last;
     for (const e of events) {
-      if (last ? e.prev !== last.seq || e.seq <= e.prev : e.prev > s.start || e.seq <= s.start) return this.resubscribe(sub, s);
+      if (last ? e.prev !== last.seq || e.seq <= e.prev : e.prev > s.start || e.seq <= s.start) return this.resubscribe(s);
       last = e;
     }
     if (!last || s.r.kind === "live") return;
     s.last = last;
     s.events += events.length;
-    const cur = { seq: last.seq, log: this.log, ...(last.id && { mark: last.id }) };
+    const cur = this.after(last);
     if (!s.staged) return this.state.events(s.r, events, cur);
     for (const e of events) {
       this.state.arrived(e, this.log);
@@ -364,17 +349,16 @@ export class Session {
     if (s.r.kind === "docs") s.staged = new Map();
     s.at = s.upto = undefined;
     this.state.drop(s.r, m.reason === "erased");
-    if (s.r.kind === "events") this.state.moved(s.r, (s.from = { seq: m.floor, log: this.log }));
+    if (s.r.kind === "events") this.state.moved(s.r, (s.from = this.at({ seq: m.floor })));
     this.out.push({ do: "reset", stream: s.r.stream, reason: m.reason });
   }
 
   private snapshot(s: Sub, m: Extract<ServerMessage, { type: "snapshot" }>) {
-    for (const doc of m.docs) s.staged!.set(doc.key, { key: doc.key, seq: doc.seq, data: doc.data });
+    for (const doc of m.docs) s.staged!.set(doc.key, doc);
     if (!m.done) return;
     s.start = m.seq;
     s.last = undefined;
-    s.at = { seq: m.seq, log: this.log, ...(m.mark && { mark: m.mark }) };
-    s.from = s.at;
+    s.from = s.at = this.at(m);
     s.upto = m.upto ?? m.seq;
     if (s.upto <= m.seq) this.complete(s);
   }
@@ -395,47 +379,45 @@ export class Session {
 
   /** What has no verdict and is on disk. */
   private due(): Entry[] {
-    return [...this.state.outbox.entries()].filter((e) => e.k !== undefined && e.seq === undefined);
+    return this.state.outbox.unanswered().filter((e) => e.k !== undefined);
   }
 
   private pump(now: number) {
     if (!this.welcomed || this.leaving) return;
-    while (this.unsent.length && !this.lock) {
+    while (this.unsent.size && !this.lock) {
       const frame = this.frame(now);
       if (!frame) return;
       const { entries, log } = frame;
       const ref = ++this.ref;
       for (const e of entries) this.inflight.push({ e, ref });
-      const text = entries.map((e) => e.text).join(",");
-      this.bytes += text.length;
-      this.out.push({ do: "send", text: `{"type":"push","ref":${ref},${log ? `"log":"${log}",` : ""}"mutations":[${text}]}` });
+      const texts = entries.map((e) => e.text);
+      this.out.push({ do: "send", text: `{"type":"push","ref":${ref},${log ? `"log":"${log}",` : ""}"mutations":[${texts}]}` });
     }
   }
 
   /** Takes the next push frame from what is unsent: one log, small, within what may be unanswered. */
   private frame(now: number): { entries: Entry[]; log?: string } | undefined {
     const most = Math.min(this.limits.mutations, this.limits.inflight - this.inflight.length);
+    const flight = this.inflight.reduce((n, f) => n + f.e.text.length, 0);
     const entries: Entry[] = [];
     let size = 0;
-    let used = 0;
     let log: string | undefined;
     for (const e of this.unsent) {
-      const alive = e === this.first || (e.seq === undefined && this.state.outbox.get(e.id) === e);
+      const alive = e === this.first || (e.seq === undefined && this.state.outbox.has(e));
       if (alive) {
         const bytes = utf8Length(e.text);
         if (bytes + 200 > this.limits.frame) {
           this.state.refuse(e, { code: "too_large", message: "the mutation is larger than the server's frames" }, now);
         } else {
           if (entries.length >= most || (entries.length && (size + bytes > FRAME || (log && e.log && e.log !== log)))) break;
-          if (this.inflight.length && this.bytes + size + bytes > FLIGHT) break;
+          if (flight && flight + size + bytes > FLIGHT) break;
           entries.push(e);
           log ??= e.log;
           size += bytes + 1;
         }
       }
-      used++;
+      this.unsent.delete(e);
     }
-    this.unsent.splice(0, used);
     if (entries.length) this.first = undefined;
     return entries.length ? { entries, log } : undefined;
   }
@@ -443,17 +425,15 @@ export class Session {
   private ack(results: Extract<ServerMessage, { type: "ack" }>["results"], now: number) {
     for (const [i, { e }] of this.inflight.splice(0, results.length).entries()) {
       const { seq, error } = results[i]!;
-      this.bytes -= e.text.length;
       if (error?.later) {
         this.lock ??= e;
         continue;
       }
       this.retries = 0;
-      if (this.state.outbox.get(e.id) !== e || e.seq !== undefined) continue; // its event came before
+      if (!this.state.outbox.has(e) || e.seq !== undefined) continue; // its event came before
       if (error) this.state.refuse(e, error, now);
       else this.state.accept(e, seq!, this.log);
     }
-    if (!this.inflight.length) this.bytes = 0;
     this.later(now);
   }
 
@@ -464,14 +444,12 @@ export class Session {
   }
 
   private error(m: Extract<ServerMessage, { type: "error" }>, s: Sub | undefined, now: number) {
-    for (const { e } of this.inflight.filter((f) => f.ref === m.ref)) if (this.state.outbox.get(e.id) === e) this.state.refuse(e, { code: m.code, message: m.message }, now);
+    for (const { e } of this.inflight.filter((f) => f.ref === m.ref)) if (this.state.outbox.has(e)) this.state.refuse(e, { code: m.code, message: m.message }, now);
     this.inflight = this.inflight.filter((f) => f.ref !== m.ref);
     this.later(now);
-    if (s && m.sub !== undefined) {
-      this.subs.delete(m.sub);
-      if (!s.old) s.r.error = m.code;
-    }
-    this.out.push({ do: "error", code: m.code, message: m.message, ...(s && { stream: s.r.stream }) });
+    if (s) this.subs.delete(s.sub);
+    if (s && !s.old) s.r.error = m.code;
+    this.out.push({ do: "error", code: m.code, message: m.message, stream: s?.r.stream });
   }
 
   // Every input ends here.
@@ -498,13 +476,4 @@ export class Session {
     this.out = [];
     return out;
   }
-}
-
-function utf8Length(s: string): number {
-  let n = s.length;
-  for (let i = 0; i < s.length; i++) {
-    const c = s.charCodeAt(i);
-    if (c > 0x7f) n += c > 0x7ff && (c < 0xd800 || c > 0xdfff) ? 2 : 1;
-  }
-  return n;
 }

@@ -1,15 +1,14 @@
-import { DocsView, type Doc } from "./docs.ts";
+import { docsView, type Docs, type DocsView } from "./docs.ts";
 import { HistoryLost } from "./errors.ts";
 import type { Hub } from "./hub.ts";
 import { newId } from "./ids.ts";
-import type { Json, Op } from "./json.ts";
+import { utf8Length, type Json, type Op } from "./json.ts";
 import type { Entry } from "./outbox.ts";
 import type { Effect } from "./session.ts";
-import type { Replica } from "./state.ts";
-import { Fold, type Reducer } from "./view.ts";
+import type { Kind, Replica } from "./state.ts";
+import { Listeners, type Soon, type Unsubscribe } from "./util.ts";
+import { foldView, type Fold, type Reducer, type View } from "./view.ts";
 import type { Member, TidemarkEvent } from "./wire.ts";
-
-export type Unsubscribe = () => void;
 
 /** A mutation on its way. Both promises may be ignored: nothing is lost, and refusals are in `tm.rejected`. */
 export interface Pending {
@@ -33,22 +32,6 @@ export interface AppendInput extends WriteOptions {
   data?: Json;
 }
 
-export interface Docs<T> {
-  /** Whether what is on this device was read. Before, nothing is there. */
-  readonly loaded: boolean;
-  get(key: string): Doc<T> | undefined;
-  /** All documents in the order of their keys: the same array as long as nothing changed. */
-  entries(): readonly Doc<T>[];
-  /** Called after changes, at most once per task. */
-  subscribe(fn: () => void): Unsubscribe;
-}
-
-export interface View<S> {
-  get(): S;
-  subscribe(fn: () => void): Unsubscribe;
-  close(): void;
-}
-
 export interface Presence {
   /** Tells the others about this client; null: it is not here any more. Kept over reconnects. */
   set(data: Json): void;
@@ -63,46 +46,47 @@ export interface Signal {
   readonly data: Json;
 }
 
-class Listeners<A extends unknown[]> {
-  private readonly fns = new Set<{ fn: (...a: A) => void }>();
-  add(fn: (...a: A) => void): Unsubscribe {
-    const one = { fn };
-    this.fns.add(one);
-    return () => this.fns.delete(one);
-  }
-  call(...a: A) {
-    for (const { fn } of [...this.fns]) {
-      try {
-        fn(...a);
-      } catch (e) {
-        queueMicrotask(() => { throw e; }); // the app's mistake, reported as such; the others still hear
-      }
-    }
-  }
-}
-export { Listeners };
+/** What a reader of raw events hears; "again": something was missed, the storage has it. */
+type Frame = TidemarkEvent[] | HistoryLost | "again";
+
+const KINDS = ["docs", "events", "live"] as const;
 
 /** One stream: what happens in one room, board, document, tenant. */
 export class Stream<T = Json> {
   readonly name: string;
+  readonly presence: Presence;
   private readonly hub: Hub;
-  private readonly soon: (s: Stream<never>) => void;
-  private readonly opened = new Set<string>();
+  private readonly soon: Soon;
   private readonly signals = new Listeners<[Signal]>();
-  private readonly here = new Listeners<[]>();
-  private readonly docsChanged = new Listeners<[]>();
-  private readonly folds = new Map<Fold<unknown>, Listeners<[]>>();
-  private readonly dirty = new Set<Listeners<[]>>();
-  private readonly readers = new Set<(frame: TidemarkEvent[] | HistoryLost) => void>();
+  private readonly here = new Listeners();
+  private readonly folds = new Set<Fold>();
+  private readonly readers = new Set<(frame: Frame) => void>();
   private overlay: DocsView | undefined;
   private members: readonly Member[] = [];
 
   /** @internal */
-  constructor(hub: Hub, name: string, soon: (s: Stream<never>) => void) {
+  constructor(hub: Hub, name: string, soon: Soon) {
     checkName(name);
     this.hub = hub;
     this.name = name;
     this.soon = soon;
+    const others = () => {
+      this.open("live");
+      return this.members;
+    };
+    this.presence = {
+      set: (data) => {
+        this.open("live");
+        hub.tell("presence", name, data);
+      },
+      get others() {
+        return others();
+      },
+      subscribe: (fn) => {
+        this.open("live");
+        return this.here.add(fn);
+      },
+    };
   }
 
   put(key: string, data: T, options?: WriteOptions): Pending {
@@ -125,26 +109,16 @@ export class Stream<T = Json> {
   }
 
   /** Documents, kept on this device from the first use on. */
-  readonly docs: Docs<T> = ((self) => ({
-    get loaded() {
-      return self.replica("docs").loaded;
-    },
-    get: (key) => self.view_().get(key) as Doc<T> | undefined,
-    entries: () => self.view_().entries() as readonly Doc<T>[],
-    subscribe: (fn) => {
-      self.view_();
-      return self.docsChanged.add(fn);
-    },
-  }))(this);
+  get docs(): Docs<T> {
+    return (this.overlay ??= docsView(this.hub.state, this.open("docs"), this.soon)) as unknown as Docs<T>;
+  }
 
   /** A fold of all events of the stream, which are kept on this device from then on. */
   view<S>(initial: S, reduce: Reducer<S>): View<S> {
-    const r = this.replica("events");
-    const changed = new Listeners<[]>();
-    const fold = new Fold<S>(this.hub.state, r, initial, reduce, () => this.mark(changed));
-    this.folds.set(fold as Fold<unknown>, changed);
-    void this.reread(fold as Fold<unknown>);
-    return { get: () => fold.get(), subscribe: (fn) => changed.add(fn), close: () => this.folds.delete(fold as Fold<unknown>) };
+    const fold = foldView(this.hub.state, this.open("events"), initial, reduce, this.soon);
+    this.folds.add(fold);
+    void this.reread(fold);
+    return { get: fold.get, subscribe: fold.subscribe, close: () => this.folds.delete(fold) };
   }
 
   /**
@@ -152,21 +126,25 @@ export class Stream<T = Json> {
    * would be a gap. Ends only by `break`.
    */
   async *events({ since = 0 }: { since?: number } = {}): AsyncGenerator<TidemarkEvent, void, void> {
-    this.replica("events");
-    const frames: (TidemarkEvent[] | HistoryLost)[] = [];
+    const { id } = this.open("events");
+    const frames: Frame[] = [];
     let wake = () => {};
-    const reader = (frame: TidemarkEvent[] | HistoryLost) => {
+    const reader = (frame: Frame) => {
       frames.push(frame);
       wake();
     };
     this.readers.add(reader);
     try {
-      await this.hub.loaded("events:" + this.name);
+      await this.hub.loaded(id);
       let last = since;
-      frames.unshift(...(await this.hub.history(this.name)));
+      frames.unshift("again");
       for (;;) {
         for (let frame = frames.shift(); frame; frame = frames.shift()) {
           if (frame instanceof HistoryLost) throw frame;
+          if (frame === "again") {
+            frames.unshift(...(await this.hub.history(this.name)));
+            continue;
+          }
           for (const e of frame) {
             if (e.seq <= last) continue;
             if (last && e.prev > last) throw new HistoryLost("trimmed");
@@ -183,40 +161,24 @@ export class Stream<T = Json> {
 
   /** To whoever is there now; never stored. */
   signal(data: Json): void {
-    this.hub.signal("signal", this.name, data);
+    this.hub.tell("signal", this.name, data);
   }
   onSignal(fn: (s: Signal) => void): Unsubscribe {
-    this.replica("live");
+    this.open("live");
     return this.signals.add(fn);
   }
-  readonly presence: Presence = ((self) => ({
-    set: (data) => {
-      self.replica("live");
-      self.hub.signal("presence", self.name, data);
-    },
-    get others() {
-      self.replica("live");
-      return self.members;
-    },
-    subscribe: (fn) => {
-      self.replica("live");
-      return self.here.add(fn);
-    },
-  }))(this);
 
   /** The tidemark: the seq up to which this device has everything of the stream. */
   get seq(): number {
-    return Math.max(0, ...["docs", "events"].map((kind) => this.hub.state.replicas.get(kind + ":" + this.name)?.cur?.seq ?? 0));
+    return Math.max(0, ...this.replicas().map((r) => r?.cur?.seq ?? 0));
   }
   /** The error code, when the server does not serve this stream to this client. */
   get error(): string | undefined {
-    for (const id of this.opened) if (this.hub.state.replica(id).error) return this.hub.state.replica(id).error;
-    return undefined;
+    return this.replicas().find((r) => r?.error)?.error;
   }
   /** This tab does not need the stream any more. What is on the device stays; pending mutations go on. */
   close(): void {
-    for (const id of this.opened) this.hub.release(id);
-    this.opened.clear();
+    for (const kind of KINDS) this.hub.release(this.id(kind));
   }
 
   // What the hub has heard, for this stream.
@@ -224,69 +186,54 @@ export class Stream<T = Json> {
   /** @internal */
   touch(key?: string): void {
     this.overlay?.touch(key);
-    this.mark(this.docsChanged);
   }
   /** @internal */
   pending(added?: Entry): void {
-    for (const fold of this.folds.keys()) fold.pending(added);
+    for (const fold of this.folds) fold.pending(added);
   }
   /** @internal */
-  came(r: Replica, events: TidemarkEvent[]): void {
-    if (r.kind !== "events") return;
-    for (const fold of this.folds.keys()) if (fold.events(events)) void this.reread(fold);
+  came(events: TidemarkEvent[]): void {
+    for (const fold of this.folds) if (fold.events(events)) void this.reread(fold);
     for (const read of this.readers) read(events);
   }
   /** @internal */
-  dropped(r: Replica, reread: boolean): void {
-    if (r.kind !== "events") return;
-    for (const fold of this.folds.keys()) {
+  dropped(reread: boolean): void {
+    for (const fold of this.folds) {
       if (reread) void this.reread(fold);
       else fold.dropped();
     }
-    if (!reread) for (const read of this.readers) read(new HistoryLost("reset"));
+    for (const read of this.readers) read(reread ? "again" : new HistoryLost("reset"));
   }
   /** @internal */
-  whole(r: Replica): void {
-    if (r.kind === "events") for (const fold of this.folds.keys()) fold.whole();
+  whole(): void {
+    for (const fold of this.folds) fold.whole();
   }
   /** @internal */
   effect(e: Effect): void {
     if (e.do === "signal") this.signals.call({ session: e.session, by: e.by, data: e.data });
     else if (e.do === "presence") {
-      this.members = [...(this.hub.membersOf(this.name)?.values() ?? [])];
-      this.mark(this.here);
+      this.members = this.hub.membersOf(this.name);
+      this.soon(this.here.call);
     }
-  }
-  /** @internal */
-  flush(): void {
-    const dirty = [...this.dirty];
-    this.dirty.clear();
-    for (const listeners of dirty) listeners.call();
   }
 
-  private mark(listeners: Listeners<[]>) {
-    this.dirty.add(listeners);
-    this.soon(this as unknown as Stream<never>);
+  private id(kind: Kind) {
+    return kind + ":" + this.name;
   }
-  private replica(kind: "docs" | "events" | "live"): Replica {
-    const id = kind + ":" + this.name;
-    if (!this.opened.has(id)) {
-      this.opened.add(id);
-      this.hub.open(id);
-    }
-    return this.hub.state.replica(id);
+  private open(kind: Kind): Replica {
+    return this.hub.open(this.id(kind));
   }
-  private view_() {
-    return (this.overlay ??= new DocsView(this.hub.state, this.replica("docs")));
+  private replicas() {
+    return KINDS.map((kind) => this.hub.state.replicas.get(this.id(kind)));
   }
-  private async reread(fold: Fold<unknown>) {
-    await this.hub.loaded("events:" + this.name);
+  private async reread(fold: Fold) {
+    await this.hub.loaded(this.id("events"));
     await fold.read(() => this.hub.history(this.name));
   }
   /** The log that the seqs which this device knows belong to. */
   private log() {
-    const at = (kind: string) => this.hub.state.replicas.get(kind + ":" + this.name);
-    return at("docs")?.seen?.log ?? at("events")?.seen?.log ?? at("docs")?.cur?.log;
+    const [docs, events] = this.replicas();
+    return (docs?.seen ?? events?.seen ?? docs?.cur)?.log;
   }
 }
 
@@ -297,5 +244,5 @@ function checkData(op: Op, data: Json | undefined) {
 
 function checkName(name: string) {
   encodeURIComponent(name); // throws on a lone surrogate
-  if (new TextEncoder().encode(name).length > 255 || /[\0-\x1f\x7f-\x9f*]|(^|\/)\.{0,2}(\/|$)/.test(name)) throw new TypeError("not a stream name: " + name);
+  if (utf8Length(name) > 255 || /[\0-\x1f\x7f-\x9f*]|(^|\/)\.{0,2}(\/|$)/.test(name)) throw new TypeError("not a stream name: " + name);
 }

@@ -2,6 +2,7 @@ import { covers, type Entry } from "./outbox.ts";
 import type { Replica, State } from "./state.ts";
 import type { Cursor } from "./storage.ts";
 import type { Op, Json } from "./json.ts";
+import { Listeners, type Soon, type Unsubscribe } from "./util.ts";
 import type { TidemarkEvent } from "./wire.ts";
 
 /** What a reducer sees: a confirmed event, or a pending mutation that has no place yet. */
@@ -24,7 +25,8 @@ export type Reducer<S> = (state: S, event: ViewEvent) => S;
 
 const SLICE = 8; // ms of folding in one task
 
-const provisional = (e: Entry): ViewEvent => ({ id: e.id, type: e.type ?? e.op!, key: e.key, op: e.op, data: e.data, at: e.at, pending: e.seq === undefined, ...(e.seq !== undefined && { seq: e.seq }) });
+const seen = (e: Entry | TidemarkEvent, pending: boolean): ViewEvent => ({ id: e.id, type: (e.type ?? e.op)!, key: e.key, op: e.op, data: e.data, at: e.at, by: (e as TidemarkEvent).by, seq: e.seq, pending });
+const provisional = (e: Entry) => seen(e, e.seq === undefined);
 
 /** A state, and the last event in it. */
 interface Folded<S> {
@@ -32,107 +34,111 @@ interface Folded<S> {
   seq: number;
 }
 
-/** A fold of a stream's events, with the pending mutations replayed on top. */
-export class Fold<S> {
-  private confirmed: Folded<S>;
-  /** What came while older events were being read. */
-  private waiting: TidemarkEvent[][] | undefined;
-  private shown: S;
-  private stale = true;
-  /** The confirmed state to show until the new one is whole, after the events were dropped, and how far it went. */
-  private held: { state: S; seen: Cursor | undefined } | undefined;
-  private run = 0;
-  private asked = 0;
-  private readonly state: State;
-  private readonly r: Replica;
-  private readonly initial: S;
-  private readonly reduce: Reducer<S>;
-  private readonly changed: () => void;
+export interface View<S> {
+  get(): S;
+  subscribe(fn: () => void): Unsubscribe;
+  close(): void;
+}
 
-  constructor(state: State, r: Replica, initial: S, reduce: Reducer<S>, changed: () => void) {
-    this.state = state;
-    this.r = r;
-    this.reduce = reduce;
-    this.changed = changed;
-    this.initial = this.shown = initial;
-    this.confirmed = { state: initial, seq: 0 };
-  }
-
-  get(): S {
-    if (this.stale) {
-      const { state, seen } = this.held ?? { state: this.confirmed.state, seen: this.r.seen };
-      let s = state;
-      for (const e of this.state.outbox.stream(this.r.stream)) if (!covers(seen, e)) s = this.reduce(s, provisional(e));
-      this.shown = s;
-      this.stale = false;
-    }
-    return this.shown;
-  }
-
+export interface Fold {
   /** Folds what the storage has, a bit per task, then goes on with what came meanwhile. Until then the old state is shown. */
-  async read(history: () => Promise<TidemarkEvent[][]>): Promise<void> {
-    const run = ++this.run;
-    const waiting: TidemarkEvent[][] = (this.waiting = []);
-    const frames = await history();
-    let folded: Folded<S> = { state: this.initial, seq: 0 };
-    let until = performance.now() + SLICE;
-    for (const frame of frames) {
-      if (run !== this.run) return;
-      folded = this.fold(folded, frame);
-      if (performance.now() < until) continue;
-      await new Promise((resolve) => setTimeout(resolve));
-      until = performance.now() + SLICE;
-    }
-    if (run !== this.run) return;
-    for (const frame of waiting) folded = this.fold(folded, frame);
-    this.confirmed = folded;
-    this.waiting = undefined;
-    if (this.r.whole) this.held = undefined;
-    this.update();
-  }
-
+  read(history: () => Promise<TidemarkEvent[][]>): Promise<void>;
   /** True: these do not follow what was folded, so it must be read again. */
-  events(events: TidemarkEvent[]): boolean {
-    const [first] = events;
-    const gap = !this.waiting && first!.prev > this.confirmed.seq && first!.seq !== this.asked;
-    if (gap) this.asked = first!.seq; // once: after a trim the first event has a predecessor that is gone
-    if (this.waiting) this.waiting.push(events);
-    else this.confirmed = this.fold(this.confirmed, events);
-    this.update();
-    return gap;
-  }
-
+  events(events: TidemarkEvent[]): boolean;
   /** The server's history changed: from the start again. */
-  dropped(): void {
-    this.held = this.r.seen ? (this.held ?? { state: this.confirmed.state, seen: this.r.seen }) : undefined; // no cursor: it must be hidden
-    this.run++;
-    this.confirmed = { state: this.initial, seq: 0 };
-    this.waiting = undefined;
-    this.update();
-  }
+  dropped(): void;
+  /** After that: all has come again. */
+  whole(): void;
+  pending(added?: Entry): void;
+}
 
-  whole(): void {
-    if (!this.held) return;
-    this.held = undefined;
-    this.update();
-  }
+/** A fold of a stream's events, with the pending mutations replayed on top. */
+export function foldView<S>(state: State, r: Replica, initial: S, reduce: Reducer<S>, soon: Soon): Fold & Omit<View<S>, "close"> {
+  const listeners = new Listeners();
+  let confirmed: Folded<S> = { state: initial, seq: 0 };
+  /** What came while older events were being read. */
+  let waiting: TidemarkEvent[][] | undefined;
+  let shown = initial;
+  let stale = true;
+  /** The confirmed state to show until the new one is whole, after the events were dropped, and how far it went. */
+  let held: { state: S; seen: Cursor | undefined } | undefined;
+  let run = 0;
+  let asked = 0;
 
-  pending(added?: Entry): void {
-    if (added && !this.stale) this.shown = this.reduce(this.shown, provisional(added));
-    else this.stale = true;
-    this.changed();
-  }
-
-  private fold({ state, seq }: Folded<S>, events: TidemarkEvent[]): Folded<S> {
+  function fold({ state, seq }: Folded<S>, events: TidemarkEvent[]): Folded<S> {
     for (const e of events) {
       if (e.seq <= seq) continue;
       seq = e.seq;
-      if (!e.erased) state = this.reduce(state, { id: e.id, type: e.type, key: e.key, op: e.op, data: e.data, at: e.at, by: e.by, seq, pending: false });
+      if (!e.erased) state = reduce(state, seen(e, false));
     }
     return { state, seq };
   }
-  private update() {
-    this.stale = true;
-    this.changed();
+
+  function update() {
+    stale = true;
+    soon(listeners.call);
   }
+
+  return {
+    get() {
+      if (!stale) return shown;
+      const from = held ?? { state: confirmed.state, seen: r.seen };
+      shown = from.state;
+      for (const e of state.outbox.stream(r.stream)) if (!covers(from.seen, e)) shown = reduce(shown, provisional(e));
+      stale = false;
+      return shown;
+    },
+    subscribe: listeners.add,
+
+    async read(history) {
+      const mine = ++run;
+      const later: TidemarkEvent[][] = (waiting = []);
+      let folded: Folded<S> = { state: initial, seq: 0 };
+      const frames = await history();
+      let until = performance.now() + SLICE;
+      for (const frame of frames) {
+        if (mine !== run) return;
+        for (const e of frame) state.arrived(e, r.seen?.log ?? ""); // the storage may tell before the tab that leads does
+        folded = fold(folded, frame);
+        if (performance.now() < until) continue;
+        await new Promise((resolve) => setTimeout(resolve));
+        until = performance.now() + SLICE;
+      }
+      if (mine !== run) return;
+      confirmed = later.reduce(fold, folded);
+      waiting = undefined;
+      if (r.whole) held = undefined;
+      update();
+    },
+
+    events(events) {
+      const [first] = events;
+      const gap = !waiting && first!.prev > confirmed.seq && first!.seq !== asked;
+      if (gap) asked = first!.seq; // once: after a trim the first event has a predecessor that is gone
+      if (waiting) waiting.push(events);
+      else confirmed = fold(confirmed, events);
+      update();
+      return gap;
+    },
+
+    dropped() {
+      held = r.seen && (held ?? { state: confirmed.state, seen: r.seen }); // no cursor: it must be hidden
+      run++;
+      confirmed = { state: initial, seq: 0 };
+      waiting = undefined;
+      update();
+    },
+
+    whole() {
+      held = undefined;
+      update();
+    },
+
+    pending(added) {
+      if (added && !stale) {
+        shown = reduce(shown, provisional(added));
+        soon(listeners.call);
+      } else update();
+    },
+  };
 }

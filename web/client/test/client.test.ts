@@ -1,10 +1,11 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { createClient, HistoryLost, memory, NotSaved, type Client, type Storage } from "@tidemark/client";
+import "fake-indexeddb/auto";
+import { createClient, HistoryLost, indexedDB, memory, NotSaved, type Client, type Storage } from "@tidemark/client";
 import { TestServer } from "@tidemark/client/testing";
 import { until } from "./util.ts";
 
 const clients: Client[] = [];
-const open = (server: TestServer, storage = memory()) => {
+const open = (server: TestServer, storage: Storage = memory()) => {
   const tm = createClient({ url: server.url, webSocket: server.webSocket, storage });
   clients.push(tm);
   return tm;
@@ -198,7 +199,6 @@ function full(inner: Storage): Storage & { full: boolean } {
   const no = () => Promise.reject(new DOMException("no room", "QuotaExceededError"));
   const s = {
     ...inner,
-    durable: true,
     full: false,
     append: (rows: Parameters<Storage["append"]>[0]) => (s.full ? no() : inner.append(rows)),
     commit: (...a: Parameters<Storage["commit"]>) => (s.full ? no() : inner.commit(...a)),
@@ -208,7 +208,7 @@ function full(inner: Storage): Storage & { full: boolean } {
 
 test("a full device is said, work goes on, and it is saved when there is room again", async () => {
   const server = new TestServer();
-  const inner = memory();
+  const inner = indexedDB("full");
   const storage = full(inner);
   const tm = open(server, storage);
   const room = tm.stream("room");
@@ -229,6 +229,6 @@ test("a full device is said, work goes on, and it is saved when there is room ag
   await until(() => room.docs.get("k")?.pending === false && tm.status.phase === "live");
   await until(() => room.docs.entries().length === 2);
   await tm.close();
-  const again = open(server, inner);
+  const again = open(server, indexedDB("full"));
   await until(() => again.stream("room").docs.entries().length === 2);
 });

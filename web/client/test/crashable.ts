@@ -1,6 +1,6 @@
-import type { Storage } from "../src/storage.ts";
+import type { SharedStorage, Storage } from "../src/storage.ts";
 
-export interface Crashable extends Storage {
+export interface Crashable extends SharedStorage {
   readonly inner: Storage;
   /** From now on nothing of this process reaches the storage, and nothing comes back. */
   crash(): void;
@@ -11,17 +11,17 @@ export function crashable(inner: Storage): Crashable {
   let dead = false;
   const call = <T>(fn: () => Promise<T>) =>
     new Promise<T>((resolve, reject) => {
-      if (!dead) fn().then((v) => dead || resolve(v), (e) => dead || reject(e));
+      queueMicrotask(() => dead || fn().then((v) => dead || resolve(v), (e) => dead || reject(e)));
     });
+  const shared = inner as SharedStorage;
   return {
+    ...shared,
     inner,
-    name: undefined,
-    durable: inner.durable,
     crash: () => void (dead = true),
-    lead: (was) => call(() => inner.lead(was)),
-    read: (queries) => call(() => inner.read(queries)) as never,
-    append: (rows) => call(() => inner.append(rows)),
-    commit: (writes, fence) => call(() => inner.commit(writes, fence)),
+    lead: (was) => call(() => shared.lead(was)),
+    read: (queries) => call(() => shared.read(queries)) as never,
+    append: (rows) => call(() => shared.append(rows)),
+    commit: (writes, fence) => call(() => shared.commit(writes, fence)),
     close: () => undefined,
   };
 }

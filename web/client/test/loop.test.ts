@@ -1,37 +1,38 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { Loop, type Env, type Socket } from "../src/loop.ts";
+import { Loop, type LineOptions, type Socket } from "../src/loop.ts";
 import { Session } from "../src/session.ts";
 import { State } from "../src/state.ts";
 
-const silent = { docs() {}, pending() {}, events() {}, dropped() {}, whole() {}, verdict() {}, rejected() {} };
+const silent = { reader: () => undefined, events() {}, verdict() {}, rejected() {} };
 
 /** A loop whose server the test plays. */
-function world(env: Partial<Env> = {}) {
+function world(options: Partial<LineOptions> = {}) {
   const sockets: (Socket & { sent: { type: string }[]; closed: boolean })[] = [];
-  const loop = new Loop(new Session(new State(silent)), {
-    connect: () => {
-      const s = { onopen: null, onmessage: null, onclose: null, sent: [] as { type: string }[], closed: false, send: (text: string) => void s.sent.push(JSON.parse(text)), close: () => void (s.closed = true) };
-      sockets.push(s);
-      return s;
-    },
-    number: async () => ({ client: "c", n: sockets.length + 1 }),
-    effect() {},
-    after() {},
-    random: () => 1,
-    now: () => Date.now(),
-    ...env,
-  });
+  const session = new Session(new State(silent));
+  const webSocket = () => {
+    const s = { onopen: null, onmessage: null, onclose: null, sent: [] as { type: string }[], closed: false, send: (text: string) => void s.sent.push(JSON.parse(text)), close: () => void (s.closed = true) };
+    sockets.push(s);
+    return s;
+  };
+  const number = async () => ({ client: "c", n: sockets.length + 1 });
+  const loop = new Loop(session, { url: "", webSocket, ...options }, { number, effect() {}, after() {} });
   const last = () => sockets[sockets.length - 1]!;
   const say = (m: object) => last().onmessage!({ data: JSON.stringify(m) });
-  return { loop, sockets, last, say, async welcome(extra = {}) {
+  return { loop, session, sockets, last, say, async welcome(extra = {}) {
     await vi.advanceTimersByTimeAsync(0);
     last().onopen!(undefined as never);
     say({ type: "welcome", log: "l", session: "s", head: 0, heartbeat_ms: 25_000, ...extra });
   } };
 }
 
-beforeEach(() => void vi.useFakeTimers());
-afterEach(() => void vi.useRealTimers());
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, "random").mockReturnValue(1);
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
 
 test("backs off, doubling to 30 s, and starts low again after a welcome", async () => {
   const w = world();
@@ -93,7 +94,9 @@ test("a half-dead line is noticed: a ping after the heartbeat, a new line 10 s l
 test("a socket that never opens, and a hello that is never answered", async () => {
   const w = world();
   w.loop.start();
-  await vi.advanceTimersByTimeAsync(15_000);
+  await vi.advanceTimersByTimeAsync(1000);
+  w.loop.input((now) => w.session.queue([], now)); // what the app writes meanwhile does not prolong it
+  await vi.advanceTimersByTimeAsync(14_000);
   expect(w.sockets[0]!.closed).toBe(true);
   await vi.advanceTimersByTimeAsync(500);
   w.last().onopen!(undefined as never);

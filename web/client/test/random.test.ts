@@ -127,7 +127,7 @@ class Device {
   }
   start() {
     const { server } = this.world;
-    this.tm = createClient({ url: server.url, webSocket: server.webSocket, storage: this.storage });
+    this.tm = createClient({ url: server.url, webSocket: server.webSocket, storage: this.storage, tabs: "alone" });
     for (const s of STREAMS) {
       this.tm.stream(s).docs.entries();
       this.views.set(s, this.tm.stream(s).view<string[]>([], (all, e) => [...all, e.id]));

@@ -1,9 +1,10 @@
 import "fake-indexeddb/auto";
 import { IDBFactory } from "fake-indexeddb";
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 import { createClient, indexedDB, MutationRejected, type Client } from "@tidemark/client";
 import { TestServer } from "@tidemark/client/testing";
-import type { Hub } from "../src/hub.ts";
+import { database } from "../src/indexeddb.ts";
+import type { SharedHub } from "../src/shared.ts";
 import { fakeLocks } from "./locks.ts";
 import { until } from "./util.ts";
 
@@ -11,7 +12,7 @@ import { until } from "./util.ts";
 
 let server: TestServer;
 const tab = () => createClient({ url: server.url, webSocket: server.webSocket, storage: indexedDB("shared") });
-const hub = (tm: Client) => (tm as unknown as { hub: Hub }).hub;
+const hub = (tm: Client) => (tm as unknown as { hub: SharedHub }).hub;
 /** What the browser does to a page that it freezes. */
 const freeze = (tm: Client) => (hub(tm) as unknown as { sleep(): void }).sleep();
 const thaw = (tm: Client) => (hub(tm) as unknown as { wake(): void }).wake();
@@ -106,6 +107,18 @@ test("the lead moves when its page is frozen; the frozen one follows when it wak
   await Promise.all([a.close(), b.close()]);
 });
 
+test.each([0, 1])("a page that sleeps and wakes up while its client opens asks for the lead once: %d", async (begun) => {
+  const asked = vi.spyOn(navigator.locks, "request");
+  const a = tab();
+  if (begun) await Promise.resolve(); // it reads already
+  freeze(a);
+  thaw(a);
+  await live(a);
+  await hub(a).loaded("events:room"); // after whatever else was begun
+  expect(asked.mock.calls.filter(([name]) => name === "tidemark/shared")).toHaveLength(1);
+  await a.close();
+});
+
 test("a leader that slept through the loss of its lead changes nothing", async () => {
   const a = tab();
   await until(() => a.status.leader);
@@ -114,7 +127,7 @@ test("a leader that slept through the loss of its lead changes nothing", async (
   expect(keys(a)).toEqual([]);
   await until(() => keys(a).length === 1);
   await live(a);
-  const thief = indexedDB("shared");
+  const thief = database("shared");
   await thief.lead(); // as a leader in another tab would
   server.write({ stream: "room", key: "y", op: "put", data: 2 });
   let epoch = 0;
@@ -151,7 +164,7 @@ test("a cleared database gets back what only the tabs know", async () => {
   await a.stream("room").put("x", 1).local;
   await b.stream("room").put("y", 2).local;
   await new Promise((resolve) => (globalThis.indexedDB.deleteDatabase("shared").onsuccess = resolve));
-  const look = indexedDB("shared");
+  const look = database("shared");
   const outbox = async () => (await look.read([{ t: "outbox" }]))[0].length;
   let n = 0;
   await until(() => (void outbox().then((k) => (n = k)), n === 2));
@@ -160,4 +173,99 @@ test("a cleared database gets back what only the tabs know", async () => {
   await until(() => keys(a).length === 2 && keys(b).length === 2 && a.status.pending === 0 && b.status.pending === 0);
   expect(server.events("room")).toHaveLength(2);
   await Promise.all([a.close(), b.close()]);
+});
+
+test("one tab is taken offline: the others go on, it writes for itself, and returns to all of it", async () => {
+  const a = tab();
+  await until(() => a.status.leader);
+  const b = tab();
+  for (const tm of [a, b]) tm.stream("room").docs.entries();
+  await live(a);
+  await live(b);
+  a.disconnect(); // it led
+  expect(a.status).toMatchObject({ phase: "offline", leader: false });
+  await until(() => b.status.leader && b.status.phase === "live");
+  server.write({ stream: "room", key: "x", op: "put", data: 1 });
+  await until(() => keys(b).length === 1);
+  const m = a.stream("room").put("y", 2);
+  await m.local;
+  await b.stream("room").put("z", 3).server;
+  await until(() => keys(b).length === 2 || keys(b).length === 3); // b may find what a saved, and need not
+  expect([keys(a), a.status.pending, a.status.phase]).toEqual([["y"], 1, "offline"]);
+  thaw(a); // the page comes back from somewhere: it stays offline
+  expect((hub(a) as unknown as { asleep: boolean }).asleep).toBe(true);
+  a.connect();
+  await m.server;
+  for (const tm of [a, b]) await until(() => keys(tm).length === 3 && tm.status.phase === "live" && tm.status.pending === 0, () => tm.status);
+  expect([a.status.leader, b.status.leader, server.connections]).toEqual([false, true, 1]);
+  b.disconnect(); // and the other way round
+  await until(() => a.status.leader);
+  await live(a);
+  await b.stream("room").put("w", 4).local;
+  await b.close(); // without coming back
+  await until(() => a.status.leader);
+  const c = tab();
+  c.stream("room").docs.entries();
+  for (const tm of [a, c]) await until(() => keys(tm).length === 4 && tm.status.pending === 0);
+  const ids = server.events("room").map((e) => e.id);
+  expect(ids).toHaveLength(4);
+  await Promise.all([a.close(), c.close()]);
+});
+
+test("a connection that the server closed for good begins anew when any tab asks for it", async () => {
+  const a = tab();
+  await until(() => a.status.leader);
+  const b = tab();
+  await live(b);
+  const loop = (hub(a) as unknown as { loop: { lost(code: number, reason: string): void } }).loop;
+  loop.lost(4403, "forbidden");
+  await until(() => b.status.phase === "offline");
+  b.connect();
+  await live(b);
+  await Promise.all([a.close(), b.close()]);
+});
+
+test("nothing flickers between the acknowledgement and the event, in whichever tab", async () => {
+  const a = tab();
+  await until(() => a.status.leader);
+  const b = tab();
+  const seen = new Map<Client, string[]>();
+  for (const tm of [a, b]) {
+    const room = tm.stream("room");
+    const said = room.view<string[]>([], (all, e) => [...all, e.id]);
+    const shots: string[] = [];
+    seen.set(tm, shots);
+    const shoot = () => shots.push(`${room.docs.get("k")?.data ?? "nothing"} ${said.get().length}`);
+    room.docs.subscribe(shoot);
+    said.subscribe(shoot);
+  }
+  for (const tm of [a, b]) await live(tm);
+  await until(() => [a, b].every((tm) => tm.stream("room").docs.loaded));
+  for (const shots of seen.values()) shots.length = 0;
+  server.hold(true); // no events, only acknowledgements
+  const m = b.stream("room").put("k", "new");
+  await m.server;
+  for (const tm of [a, b]) await until(() => tm.status.pending === 0 && tm.stream("room").docs.get("k")?.pending === false);
+  server.hold(false);
+  for (const tm of [a, b]) await until(() => tm.stream("room").docs.get("k")?.seq === 1 && [...hub(tm).state.outbox.entries()].length === 0);
+  for (const shots of seen.values()) {
+    const from = shots.indexOf("new 1"); // documents and views are told one after the other
+    expect(from).toBeGreaterThanOrEqual(0);
+    expect(new Set(shots.slice(from))).toEqual(new Set(["new 1"]));
+  }
+  await Promise.all([a.close(), b.close()]);
+});
+
+test("the browser is asked once to keep what is stored, and the status tells what it said", async () => {
+  let asked = 0;
+  const persist = async () => ++asked > 0;
+  Object.defineProperty(globalThis, "navigator", { value: { locks: fakeLocks(), storage: { persist } }, configurable: true });
+  const a = tab();
+  await until(() => a.status.leader);
+  expect([asked, a.status.storage]).toEqual([0, "best-effort"]); // only when there is something to keep
+  await a.stream("room").put("x", 1).local;
+  await a.stream("room").put("y", 1).local;
+  await until(() => a.status.storage === "persistent");
+  expect(asked).toBe(1);
+  await a.close();
 });

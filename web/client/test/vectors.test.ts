@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { createClient, memory } from "@tidemark/client";
 import { fold, mergePatch, type Json, type Op } from "../src/json.ts";
 import { newId } from "../src/ids.ts";
@@ -10,7 +10,7 @@ import type { Cursor } from "../src/storage.ts";
 import type { ServerMessage, TidemarkEvent } from "../src/wire.ts";
 import { cases, text, type Text } from "./vectors.ts";
 
-const silent = { docs() {}, pending() {}, events() {}, dropped() {}, whole() {}, verdict() {}, rejected() {} };
+const silent = { reader: () => undefined, events() {}, verdict() {}, rejected() {} };
 const welcome = (log: string): ServerMessage => ({ type: "welcome", log, session: newId(), head: 0 });
 const sent = (effects: Effect[]) => effects.flatMap((e) => (e.do === "send" ? [JSON.parse(e.text)] : []));
 
@@ -40,7 +40,7 @@ describe("client-rules.json", () => {
         return one as { since?: number } | undefined;
       };
       const connect = () => {
-        session.want(r, 0);
+        session.want(new Set([r]), 0);
         subscribed(sent(session.start({ client: newId(), n: 1 }, 0)));
         session.receive(welcome(c.log), 0);
       };
@@ -81,7 +81,7 @@ describe("outbox.json", () => {
       let k = 0;
       const r = state.replica("events:room/1");
       state.load(r, { seq: 9, log: "l" }, new Map());
-      for (const id of c.queue) state.add(entryOf({ id, text: JSON.stringify({ id, stream: "room/1", type: "t" }), at: 0, k: ++k }));
+      for (const id of c.queue) state.add(entryOf({ text: JSON.stringify({ id, stream: "room/1", type: "t" }), at: 0, k: ++k }));
       const pushed = (effects: Effect[]) => sent(effects).flatMap((m) => (m.type === "push" ? (m.mutations as { id: string }[]).map((e) => e.id) : []));
       let sub = 0;
       const connect = () => {
@@ -89,7 +89,7 @@ describe("outbox.json", () => {
         sub = hello.subs[0].sub;
         return pushed(session.receive(welcome("l"), now));
       };
-      session.want(r, now);
+      session.want(new Set([r]), now);
       expect(connect()).toEqual(c.queue);
       for (const { frame, reconnect, want } of c.steps) {
         const old = new Set(state.rejected.keys());
@@ -117,6 +117,8 @@ describe("outbox.json", () => {
 });
 
 describe("codes.json", () => {
+  beforeEach(() => void vi.spyOn(Math, "random").mockReturnValue(0)); // no waiting
+  afterEach(() => void vi.restoreAllMocks());
   for (const c of cases<{ close?: number; retry?: string }>("codes").filter((one) => one.close !== undefined)) {
     test(c.name, async () => {
       const tokens: string[] = [];
@@ -130,7 +132,7 @@ describe("codes.json", () => {
         queueMicrotask(() => s.onopen?.());
         return s;
       };
-      const loop = new Loop(session, { connect: socket, token: (why) => (tokens.push(why), "t"), number: async () => ({ client: newId(), n: 1 }), effect() {}, after() {}, random: () => 0, now: () => Date.now() });
+      const loop = new Loop(session, { url: "", webSocket: socket, token: (why) => (tokens.push(why), "t") }, { number: async () => ({ client: newId(), n: 1 }), effect() {}, after() {} });
       loop.start();
       await new Promise((resolve) => setTimeout(resolve, 5));
       expect(opened).toBe(1);
@@ -174,7 +176,7 @@ describe("server-messages.json", () => {
     test(c.name, () => {
       const state = new State(silent);
       const session = new Session(state);
-      session.want(state.replica("docs:room/1"), 0);
+      session.want(new Set([state.replica("docs:room/1")]), 0);
       session.start({ client: newId(), n: 1 }, 0);
       session.receive(welcome(newId()), 0);
       const frame = text(c.frame);

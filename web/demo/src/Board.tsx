@@ -16,13 +16,15 @@ export function Board() {
       <h2 id="board-title">Board</h2>
       <div className="columns">
         {COLUMNS.map((column) => (
-          <div className="column" key={column} data-column={column} role="list" aria-label={column}>
+          <div className="column" key={column} data-column={column}>
             <h3>
               {column} <span>{inColumn(cards, column).length}</span>
             </h3>
-            {inColumn(cards, column).map((card) => (
-              <CardView key={card.key} card={card} cards={cards} />
-            ))}
+            <div className="cards" role="list" aria-label={column}>
+              {inColumn(cards, column).map((card) => (
+                <CardView key={card.key} card={card} cards={cards} />
+              ))}
+            </div>
             <Add label={`Add a card to ${column}`} onAdd={(title) => add(column, title)} />
           </div>
         ))}
@@ -38,7 +40,7 @@ function move(card: Doc<Card>, cards: readonly Doc<Card>[], column: Column, inde
   if (column === "Done" && card.data.column !== "Done") notify(`${me.name} finished “${card.data.title}”`);
 }
 
-/** The card that a key moved: in another column it is another element, which takes the focus over. */
+/** The card that has the keyboard's focus next: one that moved to another column is another element there. */
 let carried: string | undefined;
 
 function CardView({ card, cards }: { card: Doc<Card>; cards: readonly Doc<Card>[] }) {
@@ -46,12 +48,23 @@ function CardView({ card, cards }: { card: Doc<Card>; cards: readonly Doc<Card>[
   const drag = useDrag((column, index) => move(card, cards, column, index));
   const self = useRef<HTMLElement>(null);
   useEffect(() => {
-    if (carried === card.key) self.current?.focus();
-  }, [card]);
+    if (carried === card.key && !editing) self.current?.focus();
+  });
 
   const rename = (title: string) => {
     setEditing(false);
     if (title && title !== card.data.title) board.patch(card.key, { title }, { type: "card.renamed" });
+  };
+  const done = (e: KeyboardEvent<HTMLInputElement>) => {
+    if (e.key !== "Enter" && e.key !== "Escape") return;
+    carried = card.key;
+    rename(e.key === "Enter" ? e.currentTarget.value.trim() : "");
+  };
+  const remove = () => {
+    const list = inColumn(cards, card.data.column);
+    const at = list.indexOf(card);
+    carried = (list[at + 1] ?? list[at - 1])?.key;
+    board.delete(card.key, { type: "card.deleted" });
   };
   const keys = (e: KeyboardEvent) => {
     if (e.target !== e.currentTarget) return;
@@ -64,7 +77,7 @@ function CardView({ card, cards }: { card: Doc<Card>; cards: readonly Doc<Card>[
       move(card, cards, COLUMNS[c], Math.max(0, index));
     };
     if (e.key === "Enter") setEditing(true);
-    else if (e.key === "Delete") board.delete(card.key, { type: "card.deleted" });
+    else if (e.key === "Delete") remove();
     else if (!e.altKey) return;
     else if (e.key === "ArrowLeft") to(column - 1, at);
     else if (e.key === "ArrowRight") to(column + 1, at);
@@ -76,17 +89,20 @@ function CardView({ card, cards }: { card: Doc<Card>; cards: readonly Doc<Card>[
   return (
     <article ref={self} className="card" onBlur={() => (carried = undefined)} role="listitem" tabIndex={0} data-card={card.key} data-pending={card.pending || undefined} onKeyDown={keys} {...(editing ? {} : drag)}>
       {editing ? (
-        <input autoFocus defaultValue={card.data.title} aria-label="Title" onBlur={(e) => rename(e.target.value.trim())} onKeyDown={(e) => (e.key === "Enter" ? rename(e.currentTarget.value.trim()) : e.key === "Escape" && setEditing(false))} />
+        <input autoFocus defaultValue={card.data.title} aria-label="Title" onBlur={(e) => rename(e.target.value.trim())} onKeyDown={done} />
       ) : (
         <>
           <p>{card.data.title}</p>
           <footer>
-            <span>{card.data.by}</span>
+            <span className="grip" aria-hidden="true">
+              ⠿
+            </span>
+            <span className="by">{card.data.by}</span>
             {card.pending && <span className="pending">not sent yet</span>}
             <button onClick={() => setEditing(true)} aria-label={`Edit ${card.data.title}`}>
               ✎
             </button>
-            <button onClick={() => board.delete(card.key, { type: "card.deleted" })} aria-label={`Delete ${card.data.title}`}>
+            <button onClick={remove} aria-label={`Delete ${card.data.title}`}>
               ✕
             </button>
           </footer>
@@ -96,7 +112,7 @@ function CardView({ card, cards }: { card: Doc<Card>; cards: readonly Doc<Card>[
   );
 }
 
-/** Dragging with mouse, pen or finger: the card follows the pointer, and is dropped where it is. */
+/** Dragging with mouse or pen, or with a finger by the grip (elsewhere a finger scrolls): the card is dropped where the pointer is. */
 function useDrag(drop: (column: Column, index: number) => void) {
   const start = useRef<{ x: number; y: number; moved: boolean } | undefined>(undefined);
   const place = (el: HTMLElement, x: number, y: number) => {

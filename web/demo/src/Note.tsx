@@ -25,6 +25,9 @@ export function Note() {
           <Conflict p={p} refused={refused.filter((r) => r.mutation.key === p.key)} />
         </div>
       ))}
+      {refused.filter((r) => !paragraphs.some((p) => p.key === r.mutation.key)).map((r) => (
+        <Removed key={r.id} refused={r} />
+      ))}
       <Add label="Add a paragraph" onAdd={add} />
     </section>
   );
@@ -95,6 +98,25 @@ function Conflict({ p, refused }: { p: Doc<Paragraph>; refused: readonly Rejecte
         <button onClick={() => settle(mine)}>Use mine</button>
         <button onClick={() => settle()}>Keep theirs</button>
         <button onClick={() => settle(`${p.data.text}\n${mine}`)}>Keep both</button>
+      </div>
+    </div>
+  );
+}
+
+/** Somebody removed the paragraph meanwhile. */
+function Removed({ refused }: { refused: Rejected }) {
+  const { text } = (refused.mutation.data ?? {}) as Partial<Paragraph>;
+  useEffect(() => {
+    if (!text) void refused.dismiss(); // both removed it
+  }, [text, refused]);
+  if (!text) return null;
+  return (
+    <div className="conflict" role="alert">
+      <p>Somebody removed this paragraph while you changed it. Your version:</p>
+      <blockquote>{text}</blockquote>
+      <div className="choices">
+        <button onClick={() => void refused.retry({ expect: 0 })}>Put it back</button>
+        <button onClick={() => void refused.dismiss()}>Let it go</button>
       </div>
     </div>
   );

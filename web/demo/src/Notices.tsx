@@ -16,7 +16,7 @@ export function Notices() {
     setRead(newest);
   };
   return (
-    <div className="notices">
+    <div className="notices" onKeyDown={(e) => e.key === "Escape" && setOpen(false)}>
       <button aria-expanded={open} aria-label={`Notifications, ${unread} unread`} onClick={toggle}>
         <svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true">
           <path d="M12 3a6 6 0 0 0-6 6v4l-2 4h16l-2-4V9a6 6 0 0 0-6-6Zm-2 16a2 2 0 0 0 4 0" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinejoin="round" strokeLinecap="round" />
@@ -24,7 +24,7 @@ export function Notices() {
         {unread > 0 && <i>{unread}</i>}
       </button>
       {open && (
-        <ul onKeyDown={(e) => e.key === "Escape" && setOpen(false)} tabIndex={-1}>
+        <ul>
           {all.length === 0 && <li className="quiet">Nothing yet. Finish a card, or mention somebody.</li>}
           {[...all].reverse().slice(0, 12).map((n) => (
             <li key={n.id}>{n.text}</li>

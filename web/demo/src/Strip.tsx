@@ -12,7 +12,7 @@ export function Strip() {
   const seq = useTidemark();
   return (
     <section className="strip" data-phase={phase} aria-label="Connection">
-      <label className="switch">
+      <label className="switch" title="Cuts this tab alone: other tabs of this browser stay online">
         <input
           type="checkbox"
           role="switch"
@@ -34,9 +34,9 @@ export function Strip() {
       <span className="count" title="The last event of the log that this device has: where it goes on after an absence">
         tidemark <b data-testid="seq">{seq}</b>
       </span>
-      <span className="count quiet">
+      <span className={cut ? "count told" : "count quiet"}>
         {STORAGE[storage]}
-        {leader ? "" : " · follows another tab"}
+        {cut ? "; another tab may send it" : leader ? "" : " · follows another tab"}
       </span>
     </section>
   );
