@@ -105,7 +105,7 @@ func (sys *system) exit(err error) int {
 	if errors.Is(err, errQuiet) {
 		return exitError
 	}
-	fmt.Fprintf(sys.err, "tidemark: %v\n", err)
+	fmt.Fprintf(sys.err, "tidemark: %s\n", plainLines(err.Error()))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
@@ -132,7 +132,7 @@ func (r *remote) client(sys *system) (*client.Client, error) {
 		switch s.Phase {
 		case client.Waiting:
 			lost = true
-			fmt.Fprintf(sys.err, "tidemark: not connected: %v; next try in %.1fs\n", s.Err, s.Wait.Seconds())
+			fmt.Fprintf(sys.err, "tidemark: not connected: %s; next try in %.1fs\n", plainLines(fmt.Sprint(s.Err)), s.Wait.Seconds())
 		case client.Connected:
 			if lost {
 				fmt.Fprintf(sys.err, "tidemark: connected again\n")

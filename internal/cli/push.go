@@ -212,7 +212,7 @@ func (p *pushResults) print(r client.Result) {
 	case p.json:
 		p.printJSON(r, refusal)
 	case refused:
-		fmt.Fprintf(p.sys.err, "tidemark: %v: %v\n", r.ID, refusal)
+		fmt.Fprintf(p.sys.err, "tidemark: %v: %s\n", r.ID, plain(refusal.Error()))
 	case r.Dup:
 		fmt.Fprintf(p.out, "%d dup\n", r.Seq)
 	default:
@@ -228,5 +228,5 @@ func (p *pushResults) printJSON(r client.Result, refusal *store.Refusal) {
 	ack := wire.Ack{Results: []wire.Result{{ID: r.ID, Seq: r.Seq, Prev: r.Prev, At: r.At, Dup: r.Dup, Err: e}}}
 	text := ack.Append(nil)
 	text = bytes.TrimSuffix(text[bytes.IndexByte(text, '[')+1:], []byte("]}"))
-	p.out.Write(append(text, '\n'))
+	p.out.Write(append(appendPlainJSON(nil, text), '\n'))
 }

@@ -78,13 +78,14 @@ type tailPrinter struct {
 	sys   *system
 	out   *bufio.Writer
 	text  []byte
+	json  []byte
 	count int
 }
 
 func (p *tailPrinter) print(u *client.Update) error {
 	switch u.Kind {
 	case client.KindReset:
-		fmt.Fprintf(p.sys.err, "tidemark: %s: the log cannot be continued from where this was; it goes on from %d\n", u.Reason, u.Floor)
+		fmt.Fprintf(p.sys.err, "tidemark: %s: the log cannot be continued from where this was; it goes on from %d\n", plain(string(u.Reason)), u.Floor)
 	case client.KindLive:
 		if !p.cmd.Follow {
 			return errTailDone
@@ -98,7 +99,8 @@ func (p *tailPrinter) print(u *client.Update) error {
 func (p *tailPrinter) events(evs []store.Event) error {
 	for i := range evs {
 		if p.cmd.JSON {
-			p.text = append(wire.AppendEvent(p.text[:0], &evs[i], true), '\n')
+			p.json = wire.AppendEvent(p.json[:0], &evs[i], true)
+			p.text = append(appendPlainJSON(p.text[:0], p.json), '\n')
 		} else {
 			p.text = appendLine(p.text[:0], &evs[i])
 		}
@@ -119,24 +121,24 @@ func (p *tailPrinter) events(evs []store.Event) error {
 // appendLine writes an event for people: seq, time, stream, type, key, data.
 func appendLine(dst []byte, e *store.Event) []byte {
 	if e.Flags.Has(store.FlagStub) {
-		return fmt.Appendf(dst, "%d  erased  %s\n", e.Seq, e.Stream)
+		return fmt.Appendf(dst, "%d  erased  %s\n", e.Seq, plain(string(e.Stream)))
 	}
 	at := time.UnixMilli(e.At).Format("2006-01-02 15:04:05.000")
-	dst = fmt.Appendf(dst, "%d  %s  %s  %s", e.Seq, at, e.Stream, e.Type)
+	dst = fmt.Appendf(dst, "%d  %s  %s  %s", e.Seq, at, plain(string(e.Stream)), plain(e.Type))
 	if e.Op != store.OpNone && e.Type != e.Op.String() {
 		dst = fmt.Appendf(dst, " (%s)", e.Op)
 	}
 	if e.Key != "" {
-		dst = fmt.Appendf(dst, "  %s", e.Key)
+		dst = fmt.Appendf(dst, "  %s", plain(e.Key))
 	}
 	if e.By != "" {
-		dst = fmt.Appendf(dst, "  by %s", e.By)
+		dst = fmt.Appendf(dst, "  by %s", plain(e.By))
 	}
 	switch {
 	case e.Flags.Has(store.FlagBytes):
 		dst = fmt.Appendf(dst, "  (%d bytes)", len(e.Data))
 	case e.Data != nil:
-		dst = append(append(dst, "  "...), e.Data...)
+		dst = appendPlainJSON(append(dst, "  "...), e.Data)
 	}
 	return append(dst, '\n')
 }
