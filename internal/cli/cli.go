@@ -122,13 +122,24 @@ type remote struct {
 }
 
 // client returns a client that tells the user, on standard error, when it loses the connection and when it has it back.
-func (r *remote) client(sys *system) (*client.Client, error) {
-	o := client.Options{URL: r.Server, App: "tidemark-cli/" + Version}
+func (r *remote) client(sys *system) (*client.Client, error) { return r.clientWith(tellState(sys)) }
+
+// clientWith returns a client that calls onState when the connection changes.
+func (r *remote) clientWith(onState func(client.State)) (*client.Client, error) {
+	o := client.Options{URL: r.Server, App: "tidemark-cli/" + Version, OnState: onState}
 	if r.Token != "" {
 		o.Token = func(context.Context, client.TokenReason) (string, error) { return r.Token, nil }
 	}
+	c, err := client.New(o)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+func tellState(sys *system) func(client.State) {
 	lost := false
-	o.OnState = func(s client.State) {
+	return func(s client.State) {
 		switch s.Phase {
 		case client.Waiting:
 			lost = true
@@ -140,9 +151,4 @@ func (r *remote) client(sys *system) (*client.Client, error) {
 			lost = false
 		}
 	}
-	c, err := client.New(o)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return c, nil
 }

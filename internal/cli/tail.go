@@ -17,7 +17,7 @@ type tailCmd struct {
 	Stream string `arg:"" help:"A stream, everything below a name (room/**), or all (**)."`
 	Since  string `help:"Print what came after this seq; 0: everything that the log still has. Default: only what comes from now on."`
 	Count  int    `short:"n" help:"End after this many events." placeholder:"N"`
-	Follow bool   `default:"true" negatable:"" help:"Go on with what comes. --no-follow ends when everything so far is printed."`
+	Follow bool   `default:"true" negatable:"" help:"Go on with what comes. --no-follow ends when everything so far is printed, or the server cannot be reached."`
 	JSON   bool   `name:"json" help:"Print events as JSON, one a line."`
 }
 
@@ -30,7 +30,13 @@ func (c *tailCmd) Run(ctx context.Context, sys *system) error {
 	if err != nil {
 		return err
 	}
-	cl, err := c.client(sys)
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	tell := tellState(sys)
+	if !c.Follow {
+		tell = once(tell, giveUp)
+	}
+	cl, err := c.clientWith(tell)
 	if err != nil {
 		return err
 	}
@@ -41,11 +47,43 @@ func (c *tailCmd) Run(ctx context.Context, sys *system) error {
 			err = p.print(u)
 		}
 		switch {
-		case errors.Is(err, errTailDone), errors.Is(err, context.Canceled):
+		case errors.Is(err, errTailDone):
 			return nil
+		case errors.Is(err, context.Canceled):
+			return ended(ctx)
 		case err != nil:
 			return err
 		}
+	}
+	return ended(ctx)
+}
+
+// noServer is why a command that does not follow gave up.
+type noServer struct{ error }
+
+// once gives up where the client would wait for another try: at once when there is no server, and when the connection was
+// lost and the next try fails.
+func once(tell func(client.State), giveUp context.CancelCauseFunc) func(client.State) {
+	connected := false
+	return func(s client.State) {
+		switch s.Phase {
+		case client.Connected:
+			connected = true
+		case client.Waiting:
+			if !connected {
+				giveUp(noServer{s.Err})
+				return
+			}
+			connected = false
+		}
+		tell(s)
+	}
+}
+
+// ended returns why the context ended, nil for an interrupt.
+func ended(ctx context.Context) error {
+	if err, ok := errors.AsType[noServer](context.Cause(ctx)); ok {
+		return err.error
 	}
 	return nil
 }
