@@ -47,8 +47,9 @@
 // # Locks
 //
 // registry.mu, then nothing; Session.mu, then topic.mu, pages.mu, cache.mu or Budget.mu, one at a time. A session's lock is
-// not taken while another's, or a topic's, is held: who is to be woken is listed first. The engine's only goroutines of its
-// own wake the waiters of a commit when they are many; Drain waits for them.
+// not taken while another's, or a topic's, is held: who is to be woken is listed first. Session.showing comes before all of
+// these: it makes what a topic says of a session's presence follow the session. The engine's only goroutines of its own wake
+// the waiters of a commit when they are many; Drain waits for them.
 //
 // # Caveats
 //

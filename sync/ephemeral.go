@@ -1,6 +1,10 @@
 package sync
 
-import "tidemark/store"
+import (
+	"slices"
+
+	"tidemark/store"
+)
 
 // Signal passes data to everybody who is subscribed to exactly that stream now, as from by. Nothing is stored, and who is
 // slow does not get it.
@@ -59,8 +63,19 @@ func (s *Session) signal(msg *SendSignal) error {
 
 // present shows a client's data to the others, or ends that.
 func (s *Session) present(msg *SetPresence) error {
-	var t *topic
-	var who Member
+	t, who := s.intend(msg)
+	if t == nil {
+		return nil
+	}
+	if refused := s.appear(t, who); refused != nil {
+		refused.Ref = msg.Ref
+		s.update(func(m *machine) { m.tell(refused) })
+	}
+	return nil
+}
+
+// intend notes where the session is to be present from now on, or no longer; nil: nowhere, and the client is told why.
+func (s *Session) intend(msg *SetPresence) (t *topic, who Member) {
 	s.update(func(m *machine) {
 		if m.phase != open {
 			return
@@ -77,24 +92,31 @@ func (s *Session) present(msg *SetPresence) error {
 		t, who = on.topic, Member{Session: m.id, By: m.principal.Subject, Data: msg.Data}
 		m.show(t, msg.Data != nil)
 	})
-	if t == nil {
-		return nil
+	return t, who
+}
+
+// appear makes the topic say what the machine says now: between intend and here the subscription may have ended, and who
+// ended it may have withdrawn already. Whoever changes the machine calls appear or withdraw afterwards, and these take turns
+// from reading it to having told the topic: so the last of them leaves the truth.
+func (s *Session) appear(t *topic, who Member) *Error {
+	s.showing.Lock()
+	defer s.showing.Unlock()
+	return s.engine.show(t, who, !s.shows(t))
+}
+
+// withdraw ends the presence on a topic, unless the client came back to it meanwhile.
+func (s *Session) withdraw(t *topic, id store.ID) {
+	s.showing.Lock()
+	defer s.showing.Unlock()
+	if !s.shows(t) {
+		s.engine.show(t, Member{Session: id}, true)
 	}
-	refused := s.engine.show(t, who, msg.Data == nil)
-	closed := false
-	s.update(func(m *machine) {
-		if refused != nil {
-			refused.Ref = msg.Ref
-			m.tell(refused)
-		}
-	})
+}
+
+func (s *Session) shows(t *topic) bool {
 	s.mu.Lock()
-	closed = s.closed
-	s.mu.Unlock()
-	if closed { // it ended while it was shown
-		s.engine.show(t, who, true)
-	}
-	return nil
+	defer s.mu.Unlock()
+	return slices.Contains(s.m.shown, t)
 }
 
 // show notes where the session is present.

@@ -23,6 +23,7 @@ type Session struct {
 	source store.Source // the log's
 
 	receiving sync.Mutex // held by Receive: a takeover waits for it
+	showing   sync.Mutex // held while a topic is told of the presence; never taken under mu
 
 	mu      sync.Mutex // guards what follows; never held while the log is asked or another session's is taken
 	m       machine
@@ -162,7 +163,7 @@ func (s *Session) leave() {
 	s.m.left = nil
 	s.mu.Unlock()
 	for _, t := range left {
-		s.engine.show(t, Member{Session: id}, true)
+		s.withdraw(t, id)
 	}
 	if call {
 		s.wake()

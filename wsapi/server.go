@@ -297,7 +297,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			c.end(wire.CloseShutdown)
 		}
 		s.mu.Unlock()
-		<-done // two seconds at most
+		<-done // within Grace
 	}
 	if first {
 		close(s.stop)

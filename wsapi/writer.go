@@ -17,6 +17,8 @@ const (
 	chunk = 16 << 10
 	// lingering is how long an ending connection may take to get its close frame out, and again for the peer to answer.
 	lingering = time.Second
+	// Grace is how long Shutdown takes beyond its context.
+	Grace = 2 * lingering
 	// stallAfter is how long a chunk takes on a line that is so slow that large pages would keep it from answering.
 	stallAfter = 500 * time.Millisecond
 	// patience is how many deadlines one chunk may take on a line that moves, but barely.

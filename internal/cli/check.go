@@ -117,7 +117,7 @@ func printReport(w io.Writer, r store.Report) {
 	fmt.Fprintf(w, "%s: log %s  head %d  floor %d\n", verdict, r.Log, r.Head, r.Floor)
 	fmt.Fprintf(w, "  %d events in %d streams, %d documents, %d ids\n", r.Events, r.Streams, r.Docs, r.IDs)
 	for _, p := range r.Problems {
-		fmt.Fprintf(w, "  %v\n", p)
+		fmt.Fprintf(w, "  %s\n", plain(p.String()))
 	}
 	if r.More > 0 {
 		fmt.Fprintf(w, "  and %d more\n", r.More)

@@ -105,7 +105,7 @@ func (sys *system) exit(err error) int {
 	if errors.Is(err, errQuiet) {
 		return exitError
 	}
-	fmt.Fprintf(sys.err, "tidemark: %v\n", err)
+	fmt.Fprintf(sys.err, "tidemark: %s\n", plainLines(err.Error()))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
@@ -122,17 +122,28 @@ type remote struct {
 }
 
 // client returns a client that tells the user, on standard error, when it loses the connection and when it has it back.
-func (r *remote) client(sys *system) (*client.Client, error) {
-	o := client.Options{URL: r.Server, App: "tidemark-cli/" + Version}
+func (r *remote) client(sys *system) (*client.Client, error) { return r.clientWith(tellState(sys)) }
+
+// clientWith returns a client that calls onState when the connection changes.
+func (r *remote) clientWith(onState func(client.State)) (*client.Client, error) {
+	o := client.Options{URL: r.Server, App: "tidemark-cli/" + Version, OnState: onState}
 	if r.Token != "" {
 		o.Token = func(context.Context, client.TokenReason) (string, error) { return r.Token, nil }
 	}
+	c, err := client.New(o)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+func tellState(sys *system) func(client.State) {
 	lost := false
-	o.OnState = func(s client.State) {
+	return func(s client.State) {
 		switch s.Phase {
 		case client.Waiting:
 			lost = true
-			fmt.Fprintf(sys.err, "tidemark: not connected: %v; next try in %.1fs\n", s.Err, s.Wait.Seconds())
+			fmt.Fprintf(sys.err, "tidemark: not connected: %s; next try in %.1fs\n", plainLines(fmt.Sprint(s.Err)), s.Wait.Seconds())
 		case client.Connected:
 			if lost {
 				fmt.Fprintf(sys.err, "tidemark: connected again\n")
@@ -140,9 +151,4 @@ func (r *remote) client(sys *system) (*client.Client, error) {
 			lost = false
 		}
 	}
-	c, err := client.New(o)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return c, nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"syscall"
 
 	"tidemark/store"
@@ -23,9 +24,11 @@ func controlPath(data string) string { return data + ".sock" }
 
 // control serves the commands of the same user on the same machine.
 type control struct {
-	web  *http.Server
-	path string
-	done chan struct{}
+	web     *http.Server
+	path    string
+	done    chan struct{}
+	cancel  context.CancelFunc // gives up the backups under way
+	backups sync.WaitGroup
 }
 
 // listenControl is called by the one process that holds the data file's lock, so a socket that is there is a leftover.
@@ -41,9 +44,16 @@ func listenControl(db *store.Store) (*control, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /backup", func(w http.ResponseWriter, r *http.Request) { serveBackup(db, w, r) })
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &control{path: path, done: make(chan struct{}), cancel: cancel}
+	mux.HandleFunc("POST /backup", func(w http.ResponseWriter, r *http.Request) {
+		c.backups.Add(1)
+		defer c.backups.Done()
+		serveBackup(db, w, r)
+	})
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(db.Stats()) })
-	c := &control{web: &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}, path: path, done: make(chan struct{})}
+	c.web = &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout,
+		BaseContext: func(net.Listener) context.Context { return ctx }}
 	go func() {
 		defer close(c.done)
 		c.web.Serve(ln)
@@ -51,10 +61,13 @@ func listenControl(db *store.Store) (*control, error) {
 	return c, nil
 }
 
-// Close ends what is under way.
+// Close gives up what is under way and waits until nothing of it is left, neither a process that verifies nor half a file. It
+// is idempotent.
 func (c *control) Close() error {
+	c.cancel()
 	err := c.web.Close()
 	<-c.done
+	c.backups.Wait()
 	return err
 }
 

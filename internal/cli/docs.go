@@ -58,20 +58,25 @@ func (c *docsCmd) one(ctx context.Context, sys *system, q url.Values) error {
 		return err
 	}
 	out := bufio.NewWriter(sys.out)
-	if c.JSON {
-		c.print(out, &d)
-	} else {
-		fmt.Fprintf(out, "%s\n", d.Data)
-	}
+	c.printOne(out, &d)
 	return out.Flush()
 }
 
 func (c *docsCmd) print(out *bufio.Writer, d *store.Doc) {
 	if c.JSON {
-		out.Write(append(wire.AppendDoc(nil, d, false), '\n'))
+		out.Write(append(appendPlainJSON(nil, wire.AppendDoc(nil, d, false)), '\n'))
 		return
 	}
-	fmt.Fprintf(out, "%s  %s\n", d.Key, d.Data)
+	fmt.Fprintf(out, "%s  %s\n", plain(d.Key), appendPlainJSON(nil, d.Data))
+}
+
+// printOne prints the one document that was asked for: its key is known.
+func (c *docsCmd) printOne(out *bufio.Writer, d *store.Doc) {
+	if c.JSON {
+		c.print(out, d)
+		return
+	}
+	out.Write(append(appendPlainJSON(nil, d.Data), '\n'))
 }
 
 // escapePath escapes the segments of a stream's name, so that the server gets the name when it unescapes once.

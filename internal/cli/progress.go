@@ -31,7 +31,11 @@ func isTerminal(w any) bool {
 		return false
 	}
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull) // a character device, too, and nobody sits there
+	return err != nil || !os.SameFile(info, null)
 }
 
 // show may be called often. A total of 0 is unknown.

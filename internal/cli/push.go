@@ -79,8 +79,16 @@ func (c *pushCmd) mutation() (m store.Mutation, err error) {
 			return m, usageError{err}
 		}
 	}
-	m.Expect, err = parseExpect(c.Expect)
+	m.Expect, err = c.expect()
 	return m, err
+}
+
+func (c *pushCmd) expect() (store.Expect, error) {
+	e, err := parseExpect(c.Expect)
+	if err != nil {
+		return e, usagef("--expect %w", err)
+	}
+	return e, nil
 }
 
 func parseExpect(s string) (store.Expect, error) {
@@ -92,13 +100,17 @@ func parseExpect(s string) (store.Expect, error) {
 	}
 	id, err := store.ParseID(s)
 	if err != nil {
-		return store.Expect{}, usagef("--expect %q is neither a seq nor an id", s)
+		return store.Expect{}, fmt.Errorf("%q is neither a seq nor an id", s)
 	}
 	return store.Expect{Kind: store.ExpectID, ID: id}, nil
 }
 
 // sendLines sends NDJSON. Lines are pipelined; with --atomic they are one push.
 func (c *pushCmd) sendLines(ctx context.Context, in io.Reader, cl *client.Client, out *pushResults) error {
+	expect, err := c.expect()
+	if err != nil {
+		return err
+	}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
 	var all []store.Mutation
@@ -106,7 +118,7 @@ func (c *pushCmd) sendLines(ctx context.Context, in io.Reader, cl *client.Client
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
-		m, err := c.parseLine(lines.Bytes())
+		m, err := c.parseLine(lines.Bytes(), expect)
 		if err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
@@ -130,8 +142,9 @@ func (c *pushCmd) sendLines(ctx context.Context, in io.Reader, cl *client.Client
 	return err
 }
 
-// parseLine reads one mutation as the protocol writes it. The command's stream and type stand in for missing ones.
-func (c *pushCmd) parseLine(line []byte) (store.Mutation, error) {
+// parseLine reads one mutation as the protocol writes it. The command's stream, type and
+// expectation stand in for missing ones.
+func (c *pushCmd) parseLine(line []byte, expect store.Expect) (m store.Mutation, err error) {
 	var l struct {
 		ID     string          `json:"id"`
 		Stream string          `json:"stream"`
@@ -145,28 +158,31 @@ func (c *pushCmd) parseLine(line []byte) (store.Mutation, error) {
 	dec.DisallowUnknownFields()
 	dec.UseNumber()
 	if err := dec.Decode(&l); err != nil {
-		return store.Mutation{}, fmt.Errorf("not a mutation: %w", err)
+		return m, fmt.Errorf("not a mutation: %w", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return store.Mutation{}, errors.New("not a mutation: there is more behind it; each needs a line of its own")
+		return m, errors.New("not a mutation: there is more behind it; each needs a line of its own")
 	}
-	one := *c
-	one.Data, one.ID, one.Key, one.Op = "", l.ID, l.Key, l.Op
-	if l.Stream != "" {
-		one.Stream = l.Stream
+	op, ok := store.ParseOp(l.Op)
+	if !ok && l.Op != "" {
+		return m, fmt.Errorf("op %q is not put, patch or delete", l.Op)
 	}
-	if l.Type != "" {
-		one.Type = l.Type
+	m = store.Mutation{Stream: store.Stream(cmp.Or(l.Stream, c.Stream)), Type: cmp.Or(l.Type, c.Type), Key: l.Key, Op: op,
+		Data: l.Data, Expect: expect}
+	if m.Type == "" && op == store.OpNone {
+		return m, errors.New("a mutation needs a type or an op")
+	}
+	if l.ID != "" {
+		if m.ID, err = store.ParseID(l.ID); err != nil {
+			return m, fmt.Errorf("id: %w", err)
+		}
 	}
 	if l.Expect != nil {
-		one.Expect = fmt.Sprint(l.Expect)
+		if m.Expect, err = parseExpect(fmt.Sprint(l.Expect)); err != nil {
+			return m, fmt.Errorf("expect %w", err)
+		}
 	}
-	if _, ok := store.ParseOp(l.Op); !ok && l.Op != "" {
-		return store.Mutation{}, fmt.Errorf("op %q is not put, patch or delete", l.Op)
-	}
-	m, err := one.mutation()
-	m.Data = l.Data
-	return m, err
+	return m, nil
 }
 
 // pushResults prints results as they come. The client calls print from one goroutine, and wait is over before anything else
@@ -212,7 +228,7 @@ func (p *pushResults) print(r client.Result) {
 	case p.json:
 		p.printJSON(r, refusal)
 	case refused:
-		fmt.Fprintf(p.sys.err, "tidemark: %v: %v\n", r.ID, refusal)
+		fmt.Fprintf(p.sys.err, "tidemark: %v: %s\n", r.ID, plain(refusal.Error()))
 	case r.Dup:
 		fmt.Fprintf(p.out, "%d dup\n", r.Seq)
 	default:
@@ -228,5 +244,5 @@ func (p *pushResults) printJSON(r client.Result, refusal *store.Refusal) {
 	ack := wire.Ack{Results: []wire.Result{{ID: r.ID, Seq: r.Seq, Prev: r.Prev, At: r.At, Dup: r.Dup, Err: e}}}
 	text := ack.Append(nil)
 	text = bytes.TrimSuffix(text[bytes.IndexByte(text, '[')+1:], []byte("]}"))
-	p.out.Write(append(text, '\n'))
+	p.out.Write(append(appendPlainJSON(nil, text), '\n'))
 }

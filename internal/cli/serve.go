@@ -19,9 +19,12 @@ import (
 )
 
 const (
-	// drainTime is how long clients have to take their goodbye and their last answers; with what closing the file needs,
-	// the process is gone 10 s after SIGTERM.
-	drainTime = 7 * time.Second
+	// DrainTime is how long clients have to take their goodbye and their last answers. What follows has bounds of its own
+	// (wsapi.Grace, respond.Grace, durablestreams.CloseTime): all of them, and closing the file, fit into StopTime.
+	DrainTime = 5 * time.Second
+
+	// StopTime is the promise: so long after SIGTERM the process is gone.
+	StopTime = 10 * time.Second
 
 	headerTimeout = 5 * time.Second // against clients that send their request byte by byte
 	idleTimeout   = 2 * time.Minute // of HTTP connections between requests
@@ -150,6 +153,10 @@ func (c *serveCmd) Run(ctx context.Context, sys *system) error {
 		conf.Logger.Error("no control socket; backups of the running server are not possible", "err", err)
 	} else {
 		defer control.Close()
+		drain := srv.Drain
+		srv.Drain = func(ctx context.Context) error { // a backup is given up first: it reads the file that is to be closed
+			return errors.Join(control.Close(), drain(ctx))
+		}
 	}
 	web := &http.Server{Handler: srv.Handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(conf.Logger.Handler(), slog.LevelDebug)}
@@ -276,10 +283,11 @@ func (c *serveCmd) announce(sys *system, addr net.Addr, srv *Server) {
 // stop drains: no new work, what is committed is answered, clients are told when to come back.
 func (c *serveCmd) stop(sys *system, web *http.Server, srv *Server) error {
 	fmt.Fprintln(sys.err, "tidemark: stopping")
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	ctx, cancel := context.WithTimeout(context.Background(), DrainTime)
 	defer cancel()
 	err := errors.Join(srv.Drain(ctx), web.Shutdown(ctx))
 	if errors.Is(err, context.DeadlineExceeded) {
+		fmt.Fprintln(sys.err, "tidemark: some clients did not take their goodbye in time; cutting them off")
 		web.Close()
 		err = nil // those who did not take their goodbye lose nothing: what was acknowledged is on disk
 	}

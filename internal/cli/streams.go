@@ -2,14 +2,15 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"tidemark/internal/wire"
+	"tidemark/store"
 )
 
 // maxAnswer bounds what an answer may make this process allocate.
@@ -39,20 +40,23 @@ func (c *streamsCmd) Run(ctx context.Context, sys *system) error {
 			return err
 		}
 		for i := range page {
-			s := &page[i]
-			if c.JSON {
-				line := wire.AppendStreams(nil, page[i:i+1])
-				line = line[strings.IndexByte(string(line), '[')+1 : len(line)-len("]}")]
-				out.Write(append(line, '\n'))
-			} else {
-				fmt.Fprintf(out, "%s  head %d  events %d\n", s.Stream, s.Head, s.Count)
-			}
+			c.print(out, &page[i])
 		}
 		if len(page) < limit {
 			return out.Flush()
 		}
 		q.Set("after", string(page[len(page)-1].Stream))
 	}
+}
+
+func (c *streamsCmd) print(out *bufio.Writer, s *store.StreamInfo) {
+	if !c.JSON {
+		fmt.Fprintf(out, "%s  head %d  events %d\n", plain(string(s.Stream)), s.Head, s.Count)
+		return
+	}
+	line := wire.AppendStreams(nil, []store.StreamInfo{*s})
+	line = line[bytes.IndexByte(line, '[')+1 : len(line)-len("]}")]
+	out.Write(append(appendPlainJSON(nil, line), '\n'))
 }
 
 // readAnswer returns the body of a good answer, and the error that another one names.

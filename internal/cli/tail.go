@@ -17,7 +17,7 @@ type tailCmd struct {
 	Stream string `arg:"" help:"A stream, everything below a name (room/**), or all (**)."`
 	Since  string `help:"Print what came after this seq; 0: everything that the log still has. Default: only what comes from now on."`
 	Count  int    `short:"n" help:"End after this many events." placeholder:"N"`
-	Follow bool   `default:"true" negatable:"" help:"Go on with what comes. --no-follow ends when everything so far is printed."`
+	Follow bool   `default:"true" negatable:"" help:"Go on with what comes. --no-follow ends when everything so far is printed, or the server cannot be reached."`
 	JSON   bool   `name:"json" help:"Print events as JSON, one a line."`
 }
 
@@ -30,7 +30,13 @@ func (c *tailCmd) Run(ctx context.Context, sys *system) error {
 	if err != nil {
 		return err
 	}
-	cl, err := c.client(sys)
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	tell := tellState(sys)
+	if !c.Follow {
+		tell = once(tell, giveUp)
+	}
+	cl, err := c.clientWith(tell)
 	if err != nil {
 		return err
 	}
@@ -41,11 +47,43 @@ func (c *tailCmd) Run(ctx context.Context, sys *system) error {
 			err = p.print(u)
 		}
 		switch {
-		case errors.Is(err, errTailDone), errors.Is(err, context.Canceled):
+		case errors.Is(err, errTailDone):
 			return nil
+		case errors.Is(err, context.Canceled):
+			return ended(ctx)
 		case err != nil:
 			return err
 		}
+	}
+	return ended(ctx)
+}
+
+// noServer is why a command that does not follow gave up.
+type noServer struct{ error }
+
+// once gives up where the client would wait for another try: at once when there is no server, and when the connection was
+// lost and the next try fails.
+func once(tell func(client.State), giveUp context.CancelCauseFunc) func(client.State) {
+	connected := false
+	return func(s client.State) {
+		switch s.Phase {
+		case client.Connected:
+			connected = true
+		case client.Waiting:
+			if !connected {
+				giveUp(noServer{s.Err})
+				return
+			}
+			connected = false
+		}
+		tell(s)
+	}
+}
+
+// ended returns why the context ended, nil for an interrupt.
+func ended(ctx context.Context) error {
+	if err, ok := errors.AsType[noServer](context.Cause(ctx)); ok {
+		return err.error
 	}
 	return nil
 }
@@ -78,13 +116,14 @@ type tailPrinter struct {
 	sys   *system
 	out   *bufio.Writer
 	text  []byte
+	json  []byte
 	count int
 }
 
 func (p *tailPrinter) print(u *client.Update) error {
 	switch u.Kind {
 	case client.KindReset:
-		fmt.Fprintf(p.sys.err, "tidemark: %s: the log cannot be continued from where this was; it goes on from %d\n", u.Reason, u.Floor)
+		fmt.Fprintf(p.sys.err, "tidemark: %s: the log cannot be continued from where this was; it goes on from %d\n", plain(string(u.Reason)), u.Floor)
 	case client.KindLive:
 		if !p.cmd.Follow {
 			return errTailDone
@@ -98,7 +137,8 @@ func (p *tailPrinter) print(u *client.Update) error {
 func (p *tailPrinter) events(evs []store.Event) error {
 	for i := range evs {
 		if p.cmd.JSON {
-			p.text = append(wire.AppendEvent(p.text[:0], &evs[i], true), '\n')
+			p.json = wire.AppendEvent(p.json[:0], &evs[i], true)
+			p.text = append(appendPlainJSON(p.text[:0], p.json), '\n')
 		} else {
 			p.text = appendLine(p.text[:0], &evs[i])
 		}
@@ -119,24 +159,24 @@ func (p *tailPrinter) events(evs []store.Event) error {
 // appendLine writes an event for people: seq, time, stream, type, key, data.
 func appendLine(dst []byte, e *store.Event) []byte {
 	if e.Flags.Has(store.FlagStub) {
-		return fmt.Appendf(dst, "%d  erased  %s\n", e.Seq, e.Stream)
+		return fmt.Appendf(dst, "%d  erased  %s\n", e.Seq, plain(string(e.Stream)))
 	}
 	at := time.UnixMilli(e.At).Format("2006-01-02 15:04:05.000")
-	dst = fmt.Appendf(dst, "%d  %s  %s  %s", e.Seq, at, e.Stream, e.Type)
+	dst = fmt.Appendf(dst, "%d  %s  %s  %s", e.Seq, at, plain(string(e.Stream)), plain(e.Type))
 	if e.Op != store.OpNone && e.Type != e.Op.String() {
 		dst = fmt.Appendf(dst, " (%s)", e.Op)
 	}
 	if e.Key != "" {
-		dst = fmt.Appendf(dst, "  %s", e.Key)
+		dst = fmt.Appendf(dst, "  %s", plain(e.Key))
 	}
 	if e.By != "" {
-		dst = fmt.Appendf(dst, "  by %s", e.By)
+		dst = fmt.Appendf(dst, "  by %s", plain(e.By))
 	}
 	switch {
 	case e.Flags.Has(store.FlagBytes):
 		dst = fmt.Appendf(dst, "  (%d bytes)", len(e.Data))
 	case e.Data != nil:
-		dst = append(append(dst, "  "...), e.Data...)
+		dst = appendPlainJSON(append(dst, "  "...), e.Data)
 	}
 	return append(dst, '\n')
 }

@@ -118,6 +118,9 @@ func (o *Options) validate() error {
 // Drain ends answers that wait for more. It is idempotent, and called before the HTTP server's Shutdown, which waits for them.
 func (s *Server) Drain() { s.end() }
 
+// CloseTime is how long Close waits for the log to take what is only in memory.
+const CloseTime = time.Second
+
 // Close ends waiting readers and what runs in the background, and writes down what is only in memory. The log must still be
 // open; call it after the HTTP server was shut down.
 func (s *Server) Close() error {
@@ -127,7 +130,7 @@ func (s *Server) Close() error {
 	if !s.marks.worth() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), CloseTime)
 	defer cancel()
 	return s.marks.save(ctx)
 }

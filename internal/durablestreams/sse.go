@@ -26,7 +26,7 @@ func (c *call) follow(st *stream, q question) error {
 		h.Set(hEncoding, "base64")
 	}
 	fl := &follower{Server: c.Server, stream: st, question: q, life: c.life()}
-	if out, ok := respond.Detach(c.w, c.r, "text/event-stream", c.Stall); ok {
+	if out, ok := respond.Detach(c.w, c.r, "text/event-stream", c.Stall, c.ending); ok {
 		c.streams.pin(st)
 		c.running.Go(func() {
 			defer c.streams.release(st)
@@ -68,7 +68,7 @@ func (fl *follower) run(ctx context.Context, out *respond.Body) error {
 			more = fl.pause(ctx, news, life.C)
 		}
 		fl.waiters.leave(fl.stream.name, news)
-		if err != nil || !more {
+		if err != nil || !more || ctx.Err() != nil {
 			break // also when it was deleted, or trimmed away under the reader: he comes again and is told so
 		}
 	}

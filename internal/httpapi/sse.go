@@ -35,7 +35,7 @@ func (c *call) follow(f store.Filter, from store.Cursor, ok bool) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	fl := &follower{API: c.API, filter: f, after: from.Seq, expires: c.who.Expires}
-	if out, ok := respond.Detach(c.w, c.r, contentSSE, c.Stall); ok {
+	if out, ok := respond.Detach(c.w, c.r, contentSSE, c.Stall, c.ending); ok {
 		c.followers.Go(func() {
 			if fl.run(c.ending, out) != nil {
 				out.Abort()
@@ -98,6 +98,9 @@ func (fl *follower) pump(ctx context.Context, out *respond.Body) error {
 		fl.after = page.Through
 		if len(page.Events) > 0 {
 			fl.write(out, page.Events)
+		}
+		if err := ctx.Err(); err != nil { // also while there is more: he comes back for it
+			return err
 		}
 		if page.More {
 			continue

@@ -25,16 +25,17 @@ const (
 // Body is the body of one answer on its way out. After an error it takes what it is given and writes nothing. It must not be
 // used concurrently.
 type Body struct {
-	w     http.ResponseWriter
-	stall time.Duration
-	ctl   *http.ResponseController
-	dst   io.Writer // what takes the body: the connection, or a compressor before it
-	close func() error
-	flush func() error // makes what was written leave the compressor
-	err   error
-	enc   string // content coding, "": none
-	pool  *sync.Pool
-	conn  net.Conn // of a detached body
+	w      http.ResponseWriter
+	stall  time.Duration
+	ctl    *http.ResponseController
+	dst    io.Writer // what takes the body: the connection, or a compressor before it
+	close  func() error
+	flush  func() error // makes what was written leave the compressor
+	err    error
+	enc    string // content coding, "": none
+	pool   *sync.Pool
+	conn   net.Conn    // of a detached body
+	forget func() bool // with conn: ends the waiting for the server's end
 }
 
 // Compressed prepares a body of a size that is given or Unknown, in the coding that the client prefers. A write that makes no
@@ -138,6 +139,7 @@ func (b *Body) Err() error { return b.err }
 // Abort ends a detached body in a way that shows the reader that it is not whole.
 func (b *Body) Abort() {
 	if b.conn != nil {
+		b.forget()
 		_ = b.conn.Close()
 	}
 }
@@ -159,6 +161,7 @@ func (b *Body) End() error {
 		b.err = b.close()
 	}
 	if b.conn != nil {
+		b.forget()
 		_ = b.conn.Close() // what was written is on its way
 	}
 	if b.pool != nil {

@@ -2,9 +2,11 @@ package respond
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -13,8 +15,10 @@ import (
 // returns, and another goroutine owns the Body, whose End closes the connection.
 //
 // Nobody reads from the connection any more, so a peer who left shows at the next write only: write something now and then.
+// When ending does, the reader has Grace to take what is left, however much he was given before.
+//
 // It returns false, and has done nothing, where that cannot be done: HTTP/2, HTTP/1.0, writers of tests.
-func Detach(w http.ResponseWriter, r *http.Request, contentType string, stall time.Duration) (*Body, bool) {
+func Detach(w http.ResponseWriter, r *http.Request, contentType string, stall time.Duration, ending context.Context) (*Body, bool) {
 	if r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Method != http.MethodGet {
 		return nil, false
 	}
@@ -28,7 +32,8 @@ func Detach(w http.ResponseWriter, r *http.Request, contentType string, stall ti
 		return nil, false
 	}
 	c := &detached{conn: conn, stall: stall}
-	b := &Body{dst: c, close: c.end, flush: func() error { return nil }, conn: conn}
+	forget := context.AfterFunc(ending, c.hurry)
+	b := &Body{dst: c, close: c.end, flush: func() error { return nil }, conn: conn, forget: forget}
 	header.Set("Content-Type", contentType)
 	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	header.Set("Transfer-Encoding", "chunked")
@@ -45,6 +50,30 @@ func Detach(w http.ResponseWriter, r *http.Request, contentType string, stall ti
 type detached struct {
 	conn  net.Conn
 	stall time.Duration
+
+	mu   sync.Mutex
+	last time.Time // when it has to be over; zero: not yet known
+}
+
+// Grace is how long a detached reader may hold up a server that ends.
+const Grace = time.Second
+
+// hurry is called when the server ends, while a write may be under way.
+func (d *detached) hurry() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last = time.Now().Add(Grace)
+	_ = d.conn.SetWriteDeadline(d.last) // a connection that is closed needs none
+}
+
+// allow gives the next write its time.
+func (d *detached) allow() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.last.IsZero() {
+		return nil
+	}
+	return d.conn.SetWriteDeadline(time.Now().Add(d.stall))
 }
 
 // Write writes p in chunks, each with its own deadline.
@@ -61,7 +90,7 @@ func (d *detached) Write(p []byte) (n int, err error) {
 var crlf = []byte("\r\n")
 
 func (d *detached) send(pieces ...[]byte) error {
-	if err := d.conn.SetWriteDeadline(time.Now().Add(d.stall)); err != nil {
+	if err := d.allow(); err != nil {
 		return err
 	}
 	all := net.Buffers(pieces)
