@@ -363,6 +363,39 @@ func TestMergingGoesOnAfterFullDisk(t *testing.T) {
 	}
 }
 
+// Old runs stay while the file has room, and go when it has need of theirs; a file with such runs is sound.
+func TestReapsAsRoomIsNeeded(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "a.tidemark")
+	o := quiet()
+	o.reapRoom = 1 // there always is some
+	s := openTest(t, path, o)
+	runs := 0
+	for s.Stats().ReapsLeft == 0 {
+		push(t, s, note("s", "1"))
+		err := s.onWriter(t.Context(), func() error { s.flushTo(s.Head()); runs++; return nil })
+		if err != nil || runs > 10_000 {
+			t.Fatal(runs, err)
+		}
+	}
+	copyOf := filepath.Join(filepath.Dir(path), "copy")
+	dead := 0
+	err := s.onWriter(t.Context(), func() error {
+		snapshotFile(t, s, copyOf)
+		dead = len(s.ids.dead)
+		s.opts.reapRoom = 1 << 40
+		return nil
+	})
+	if err != nil || dead == 0 {
+		t.Fatalf("%d old runs are left, %v", dead, err)
+	}
+	mustCheck(t, copyOf)
+	for dead > 0 {
+		if err := s.onWriter(t.Context(), func() error { s.tidyIDs(); dead = len(s.ids.dead); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A slice of the views is bounded in bytes, too.
 func TestSliceIsBoundedInBytes(t *testing.T) {
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())

@@ -19,12 +19,16 @@ func (s *Store) mergeIDs() {
 	if m == nil {
 		return
 	}
+	s.inBackground("id runs could not be merged", func() error { return s.runMerge(m, s.ids.reap) })
+}
+
+// inBackground runs work on the ids beside the commits; one such work at a time.
+func (s *Store) inBackground(failed string, work func() error) {
 	s.merging = true
 	s.background.Go(func() {
 		debug.SetPanicOnFault(true)
-		err := s.runMerge(m, s.ids.reap)
-		if err != nil && s.failure() == nil && err != ErrClosed {
-			s.opts.Logger.Error("id runs could not be merged", "err", err)
+		if err := work(); err != nil && s.failure() == nil && err != ErrClosed {
+			s.opts.Logger.Error(failed, "err", err)
 		}
 	})
 }
@@ -50,9 +54,22 @@ func (s *Store) runMerge(m *idMerge, reap func(*bolt.Tx) (func(), bool, error)) 
 	}
 	s.counters.idMerges.Add(1)
 	s.counters.idMergedRuns.Add(int64(len(m.inputs)))
+	return s.runReap(reap)
+}
+
+// reapRoom is how many bytes of free pages the file may have before old runs are left where they are: every commit
+// writes the list of free pages anew, so a large run is deleted no faster than its pages are needed.
+const reapRoom = 16 << 20
+
+// runReap deletes runs that are no longer live, step by step, as far as room is needed, and starts the next merge.
+func (s *Store) runReap(reap func(*bolt.Tx) (func(), bool, error)) error {
 	for more := true; more; {
 		err := s.onWriter(context.Background(), func() (err error) {
-			more, err = s.idStep(reap)
+			if more = s.freeInFile() < s.opts.reapRoom; more {
+				more, err = s.idStep(reap)
+			} else {
+				s.counters.reapsLeft.Add(1)
+			}
 			return err
 		})
 		if errors.Is(err, errNoRoom) {
@@ -79,15 +96,13 @@ func (s *Store) pause(d time.Duration) bool {
 	}
 }
 
-// tidyIDs starts a merge that is due and deletes what a merge before the last stop has left.
+// tidyIDs starts a merge that is due, or deletes what merges have left, when the file has need of its room.
 func (s *Store) tidyIDs() {
 	s.mergeIDs()
-	if s.merging || len(s.ids.dead) == 0 || s.failure() != nil {
+	if s.merging || len(s.ids.dead) == 0 || s.failure() != nil || s.freeInFile() >= s.opts.reapRoom {
 		return
 	}
-	if _, err := s.idStep(s.ids.reap); err != nil && err != errNoRoom && s.failure() == nil {
-		s.opts.Logger.Error("old id runs could not be deleted", "err", err)
-	}
+	s.inBackground("old id runs could not be deleted", func() error { return s.runReap(s.ids.reap) })
 }
 
 // idStep runs one bounded step of the ids view in a transaction of its own.

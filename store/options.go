@@ -26,6 +26,7 @@ type Options struct {
 	mmapSize int      // tests: the initial map
 	flush    flushPol // tests: small slices
 	docs     int      // tests: groupDocs
+	reapRoom int64    // tests: see reapRoom
 	reserve  int64    // tests: bytes kept allocated ahead of the file's use; negative: none
 	now      func() time.Time
 	faults   faults
@@ -82,6 +83,9 @@ func (o *Options) validate() error {
 	def(&o.QueueBytes, 16<<20)
 	def(&o.mmapSize, defaultMmap)
 	def(&o.docs, groupDocs)
+	if o.reapRoom == 0 {
+		o.reapRoom = reapRoom
+	}
 	if o.reserve == 0 {
 		o.reserve = 16 << 20
 	}

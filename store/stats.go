@@ -33,6 +33,7 @@ type Stats struct {
 	TrimsFull                            int64 // steps of the retention on a full disk
 	RetentionFlushes                     int64 // times that the views were behind what the retention was to remove
 	IDMerges, IDMergedRuns               int64
+	ReapsLeft                            int64 // times that old id runs were left for later, because the file had free pages enough
 	DiskFull, Rejudged                   int64 // groups refused for want of room; groups judged again
 	ReserveExtended                      int64
 	Backups                              int64
@@ -54,7 +55,7 @@ type counters struct {
 	pagesShrunk, trimmedReads, remaps            atomic.Int64
 	trims, trimmed, trimsHeld, trimsFull         atomic.Int64
 	retentionFlushes                             atomic.Int64
-	idMerges, idMergedRuns                       atomic.Int64
+	idMerges, idMergedRuns, reapsLeft            atomic.Int64
 	diskFull, rejudged, reserveExtended, backups atomic.Int64
 }
 
@@ -74,7 +75,8 @@ func (s *Store) Stats() Stats {
 		SkipsNear: c.skipsNear.Load(), SkipsFar: c.skipsFar.Load(), PagesShrunk: c.pagesShrunk.Load(),
 		Trims: c.trims.Load(), TrimmedEvents: c.trimmed.Load(), TrimsHeld: c.trimsHeld.Load(),
 		TrimsFull: c.trimsFull.Load(), RetentionFlushes: c.retentionFlushes.Load(), TrimmedReads: c.trimmedReads.Load(), Remaps: c.remaps.Load(),
-		IDMerges: c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
+		ReapsLeft: c.reapsLeft.Load(),
+		IDMerges:  c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
 		DiskFull: c.diskFull.Load(), Rejudged: c.rejudged.Load(), ReserveExtended: c.reserveExtended.Load(),
 		Backups: c.backups.Load(), QueueBytes: int64(s.queue.size()),
 	}

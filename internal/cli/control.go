@@ -29,6 +29,9 @@ type control struct {
 	done    chan struct{}
 	cancel  context.CancelFunc // gives up the backups under way
 	backups sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool // no backup begins any more
 }
 
 // listenControl is called by the one process that holds the data file's lock, so a socket that is there is a leftover.
@@ -47,7 +50,10 @@ func listenControl(db *store.Store) (*control, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &control{path: path, done: make(chan struct{}), cancel: cancel}
 	mux.HandleFunc("POST /backup", func(w http.ResponseWriter, r *http.Request) {
-		c.backups.Add(1)
+		if !c.begin() {
+			http.Error(w, "the server is stopping", http.StatusServiceUnavailable)
+			return
+		}
 		defer c.backups.Done()
 		serveBackup(db, w, r)
 	})
@@ -61,9 +67,22 @@ func listenControl(db *store.Store) (*control, error) {
 	return c, nil
 }
 
+// begin counts a backup in, unless Close was called.
+func (c *control) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.backups.Add(1)
+	}
+	return !c.closed
+}
+
 // Close gives up what is under way and waits until nothing of it is left, neither a process that verifies nor half a file. It
 // is idempotent.
 func (c *control) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	c.cancel()
 	err := c.web.Close()
 	<-c.done
