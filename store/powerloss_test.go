@@ -27,12 +27,12 @@ import (
 // TestPowerLoss covers all kinds of work: creation, groups, flushes, trims, merges of id runs, backups.
 func TestPowerLoss(t *testing.T) {
 	specs := []plSpec{
-		{Seed: 1, Count: 420, Random: true, Trim: 9, Keep: 60, Close: true},
-		{Seed: 2, Count: 420, Backup: 20},
-		{Seed: 3, Count: 420, Random: true},
-		{Seed: 4, Count: 420, Trim: 5, Keep: 10},
-		{Seed: 5, Count: 420, Trim: 20, Keep: 200, Close: true},
-		{Seed: 6, Count: 420, Random: true, Trim: 7, Keep: 100, Backup: 45},
+		{Seed: 1, Count: 330, Random: true, Trim: 9, Keep: 60, Close: true},
+		{Seed: 2, Count: 330, Backup: 20},
+		{Seed: 3, Count: 330, Random: true},
+		{Seed: 4, Count: 330, Trim: 5, Keep: 10},
+		{Seed: 5, Count: 330, Trim: 20, Keep: 200, Close: true},
+		{Seed: 6, Count: 330, Random: true, Trim: 7, Keep: 100, Backup: 45},
 	}
 	again := 8
 	if testing.Short() {
