@@ -10,20 +10,20 @@ import (
 // catchUp folds the log from the checkpoint to its end into the overlays, and fills the tail. It is the last step of
 // Open; nobody else sees the store yet.
 func (s *Store) catchUp(tx *bolt.Tx) error {
-	c := tx.Bucket(bucketLog).Cursor()
+	c := logOf(tx).cursor()
 	f := logFolder{s: s, tx: tx}
-	if err := f.begin(c); err != nil {
+	if err := f.begin(&c); err != nil {
 		return err
 	}
-	for k, v := c.Seek(seqKey(s.ckpt.seq + 1)); k != nil; k, v = c.Next() {
-		if err := f.event(k, v); err != nil {
+	for seq, v := c.seek(s.ckpt.seq + 1); v != nil; seq, v = c.next() {
+		if err := f.event(seq, v); err != nil {
 			return err
 		}
 	}
 	f.endRun()
 	s.head.Store(uint64(f.prev.Seq))
 	s.lastCRC, s.lastAt = f.crc, f.prev.At
-	return s.warmTail(c)
+	return s.warmTail(&c)
 }
 
 // logFolder takes records of the log, in order, into the overlays.
@@ -38,7 +38,7 @@ type logFolder struct {
 }
 
 // begin finds the record at the checkpoint: the next one is chained to it.
-func (f *logFolder) begin(c *bolt.Cursor) error {
+func (f *logFolder) begin(c *logCursor) error {
 	s := f.s
 	f.crc = s.floor.crc
 	f.prev.Seq, f.prev.At, f.prev.ID = s.floor.seq, s.floor.at, s.floor.id
@@ -48,8 +48,8 @@ func (f *logFolder) begin(c *bolt.Cursor) error {
 	if s.ckpt.seq == s.floor.seq {
 		return nil
 	}
-	k, v := c.Seek(seqKey(s.ckpt.seq))
-	if k == nil || keySeq(k) != s.ckpt.seq {
+	seq, v := c.seek(s.ckpt.seq)
+	if v == nil || seq != s.ckpt.seq {
 		return &CorruptError{Seq: s.ckpt.seq, Err: errors.New("the event at the checkpoint is missing")}
 	}
 	if err := parseRecord(s.ckpt.seq, v, &f.prev); err != nil {
@@ -61,12 +61,8 @@ func (f *logFolder) begin(c *bolt.Cursor) error {
 
 const foldRun = 1024
 
-func (f *logFolder) event(k, v []byte) error {
+func (f *logFolder) event(seq Seq, v []byte) error {
 	var r record
-	if len(k) != 8 {
-		return corruptView("log: key %x", k)
-	}
-	seq := keySeq(k)
 	if err := parseRecord(seq, v, &r); err != nil {
 		return err
 	}
@@ -146,20 +142,20 @@ func (f *logFolder) endRun() {
 const warmRecords = 4096
 
 // warmTail puts events below the checkpoint in front of those above it.
-func (s *Store) warmTail(c *bolt.Cursor) error {
+func (s *Store) warmTail(c *logCursor) error {
 	if above := s.lag.pending(); len(above) > 0 && s.tail.runs[0].first() != above[0].seq {
 		return nil // the tail was too small for those above: what came in front of it would leave a hole
 	}
 	var run []Event
 	bytes := 0
-	back := c.Prev
-	if k, _ := c.Seek(seqKey(s.ckpt.seq + 1)); k == nil {
-		back = c.Last
+	back := c.prev
+	if _, v := c.seek(s.ckpt.seq + 1); v == nil {
+		back = c.last
 	}
-	k, v := back()
-	for ; k != nil && len(run) < warmRecords && s.tail.bytes+bytes < s.tail.limit/2; k, v = c.Prev() {
+	seq, v := back()
+	for ; v != nil && len(run) < warmRecords && s.tail.bytes+bytes < s.tail.limit/2; seq, v = c.prev() {
 		var r record
-		if err := parseRecord(keySeq(k), v, &r); err != nil {
+		if err := parseRecord(seq, v, &r); err != nil {
 			return err
 		}
 		r.clone()

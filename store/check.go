@@ -179,10 +179,7 @@ func (c *checker) readMeta() (err error) {
 	if err != nil {
 		return err
 	}
-	head := c.floor.seq
-	if k, _ := c.tx.Bucket(bucketLog).Cursor().Last(); len(k) == 8 {
-		head = keySeq(k)
-	}
+	head, _ := logOf(c.tx).head(c.floor.seq) // a wrong key is found by walkLog
 	c.report.Log, c.report.Floor, c.report.Checkpoint, c.report.Head = c.identity.log, c.floor.seq, c.ckpt.seq, head
 	c.report.HeadID = c.floor.id
 	c.total = 2 * int64(head-c.floor.seq)

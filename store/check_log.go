@@ -19,7 +19,7 @@ type logWalk struct {
 func (c *checker) walkLog() error {
 	w := logWalk{c: c, crc: c.floor.crc, crcKnow: true}
 	w.prev.Seq, w.prev.At = c.floor.seq, c.floor.at
-	err := c.each(bucketLog, w.record)
+	err := c.each(bucketLog, w.entry)
 	if err != nil {
 		return err
 	}
@@ -32,13 +32,19 @@ func (c *checker) walkLog() error {
 	return nil
 }
 
-func (w *logWalk) record(k, v []byte) {
-	c := w.c
+func (w *logWalk) entry(k, v []byte) {
 	if len(k) != 8 {
-		c.problem(CheckSeq, 0, "key %x", k)
+		w.c.problem(CheckSeq, 0, "key %x", k)
 		return
 	}
-	seq := keySeq(k)
+	e := parseEntry(k, v)
+	for i := range e.n {
+		w.record(e.first+Seq(i), e.record(i))
+	}
+}
+
+func (w *logWalk) record(seq Seq, v []byte) {
+	c := w.c
 	if seq <= c.ckpt.seq {
 		w.bytes += int64(len(v))
 	}
@@ -201,7 +207,7 @@ func (c *checker) entry(e idEntry) {
 		return
 	}
 	// walkLog has found each event's id at its place, so an entry is wrong only if its event has another id.
-	if id, ok := peekID(c.tx.Bucket(bucketLog).Get(seqKey(e.Seq))); !ok || id != e.ID {
+	if id, ok := peekID(logOf(c.tx).get(e.Seq)); !ok || id != e.ID {
 		c.problem(CheckIDs, e.Seq, "the id %s is not its id", e.ID)
 	}
 }

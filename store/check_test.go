@@ -171,7 +171,6 @@ func damage(t testing.TB, file string, fn func(*bolt.Tx) error) string {
 // bytes at the checkpoint come out right whatever edit does.
 func relog(edit func(r *record) bool) func(*bolt.Tx) error {
 	return func(tx *bolt.Tx) error {
-		log := tx.Bucket(bucketLog)
 		floor, err := getFloor(tx)
 		if err != nil {
 			return err
@@ -180,13 +179,13 @@ func relog(edit func(r *record) bool) func(*bolt.Tx) error {
 		if err != nil {
 			return err
 		}
-		type kv struct{ k, v []byte }
-		var all []kv
+		var all []copiedRecord
 		crc := floor.crc
 		ckpt.bytes = 0
-		err = log.ForEach(func(k, v []byte) error {
+		c := logOf(tx).cursor()
+		for seq, v := c.first(); v != nil; seq, v = c.next() {
 			var r record
-			if err := parseRecord(keySeq(k), v, &r); err != nil {
+			if err := parseRecord(seq, v, &r); err != nil {
 				return err
 			}
 			r.clone()
@@ -194,28 +193,66 @@ func relog(edit func(r *record) bool) func(*bolt.Tx) error {
 				r.PrevCRC = crc
 				b := appendRecord(nil, &r)
 				crc = r.chain()
-				all = append(all, kv{seqKey(r.Seq), b})
+				all = append(all, copiedRecord{r.Seq, b})
 				if r.Seq <= ckpt.seq {
 					ckpt.bytes += int64(len(b))
 				}
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
 		if err := tx.DeleteBucket(bucketLog); err != nil {
 			return err
 		}
-		if log, err = tx.CreateBucket(bucketLog); err != nil {
+		if _, err := tx.CreateBucket(bucketLog); err != nil {
 			return err
 		}
+		var log logWriter
+		log.begin(tx)
 		for _, e := range all {
-			if err := log.Put(e.k, e.v); err != nil {
+			if err := log.add(e.seq, e.rec); err != nil {
 				return err
 			}
 		}
-		return putCheckpoint(tx, ckpt)
+		return errors.Join(log.flush(), putCheckpoint(tx, ckpt))
+	}
+}
+
+// reentry writes the record at seq anew as change returns it (nil: it is dropped), and the others of its entry as they were.
+func reentry(seq Seq, change func(rec []byte) []byte) func(*bolt.Tx) error {
+	return func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketLog)
+		k, v := b.Cursor().Seek(seqKey(seq))
+		e := parseEntry(bytes.Clone(k), bytes.Clone(v))
+		if err := b.Delete(bytes.Clone(k)); err != nil {
+			return err
+		}
+		var w logWriter
+		w.begin(tx)
+		for i := range e.n {
+			rec := e.record(i)
+			if e.first+Seq(i) == seq {
+				if rec = change(rec); rec == nil {
+					continue
+				}
+			}
+			if err := w.add(e.first+Seq(i), rec); err != nil {
+				return err
+			}
+		}
+		return w.flush()
+	}
+}
+
+// rebatch changes the value of the first batch of at least three records above a seq.
+func rebatch(above Seq, change func(v []byte) []byte) func(*bolt.Tx) error {
+	return func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketLog)
+		c := b.Cursor()
+		for k, v := c.Seek(seqKey(above)); k != nil; k, v = c.Next() {
+			if e := parseEntry(k, v); e.n > 2 && e.first > above {
+				return b.Put(bytes.Clone(k), change(bytes.Clone(v)))
+			}
+		}
+		return errors.New("there is no such batch")
 	}
 }
 
@@ -337,27 +374,30 @@ func corruptions(t testing.TB, file string, r Report) []corruption {
 			return true
 		})
 	}
+	lost := []string{ // what a batch that cannot be read leaves behind
+		CheckRecord, CheckSeq, CheckCheckpoint, CheckIDs, CheckPrev, CheckKPrev, CheckSkip, CheckHeads, CheckDocs, CheckPush,
+	}
 	return []corruption{
 		{"a flipped bit in a record", []string{CheckRecord, CheckDocs}, func(tx *bolt.Tx) error {
-			v := bytes.Clone(tx.Bucket(bucketLog).Get(seqKey(mid)))
-			v[len(v)-6] ^= 1
-			return tx.Bucket(bucketLog).Put(seqKey(mid), v)
+			return reentry(mid, func(v []byte) []byte { v[len(v)-6] ^= 1; return v })(tx)
 		}},
 		{"a record cut short", []string{CheckRecord, CheckCheckpoint, CheckIDs, CheckPrev, CheckKPrev, CheckSkip, CheckHeads, CheckDocs, CheckPush}, func(tx *bolt.Tx) error {
-			return tx.Bucket(bucketLog).Put(seqKey(mid), tx.Bucket(bucketLog).Get(seqKey(mid))[:10])
+			return reentry(mid, func(v []byte) []byte { return v[:10] })(tx)
 		}},
 		{"a record under another seq", []string{CheckRecord, CheckDocs}, func(tx *bolt.Tx) error {
-			log := tx.Bucket(bucketLog)
-			return log.Put(seqKey(r.Head), resealed(r.Head-1, log.Get(seqKey(r.Head))))
+			return reentry(r.Head, func(v []byte) []byte { return resealed(r.Head-1, v) })(tx)
 		}},
 		{"an event missing at the head's end of a push", []string{CheckSeq, CheckPush, CheckPrev, CheckKPrev, CheckHeads, CheckDocs, CheckIDs, CheckCheckpoint, CheckSkip}, func(tx *bolt.Tx) error {
-			return tx.Bucket(bucketLog).Delete(seqKey(mid))
+			return reentry(mid, func([]byte) []byte { return nil })(tx)
 		}},
 		{"an event with a wrong chain", []string{CheckChain}, func(tx *bolt.Tx) error {
-			v := bytes.Clone(tx.Bucket(bucketLog).Get(seqKey(r.Head)))
-			v[len(v)-8] ^= 0x80
-			return tx.Bucket(bucketLog).Put(seqKey(r.Head), resealed(r.Head, v))
+			return reentry(r.Head, func(v []byte) []byte { v[len(v)-8] ^= 0x80; return resealed(r.Head, v) })(tx)
 		}},
+		{"a batch that tells of too few records", lost, rebatch(mid, func(v []byte) []byte { v[2]--; return v })},
+		{"a batch that is cut short", lost, rebatch(mid, func(v []byte) []byte { return v[:len(v)-5] })},
+		{"a batch that tells a wrong place of a record", lost, rebatch(mid, func(v []byte) []byte { v[4]++; return v })},
+		{"a batch of one record", lost, rebatch(mid, func(v []byte) []byte { v[2] = 1; return v })},
+		{"an entry of the log under a short key", []string{CheckSeq}, func(tx *bolt.Tx) error { return tx.Bucket(bucketLog).Put([]byte{0}, []byte{1}) }},
 		{"a clock that ran backwards", []string{CheckTime}, relog(at(mid, func(r *record) { r.At -= 1e6 }))},
 		{"a wrong prev", []string{CheckPrev}, relog(at(mid, func(r *record) { r.Prev -= min(r.Prev, 1) }))},
 		{"a wrong skip link", []string{CheckSkip}, first(func(r *record) bool { return r.Skip1 != 0 }, func(r *record) { r.Skip1-- })},
@@ -461,13 +501,16 @@ func rawLog(t testing.TB, file string) (out []Event) {
 		t.Fatal(err)
 	}
 	err = db.View(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketLog).ForEach(func(k, v []byte) error {
+		c := logOf(tx).cursor()
+		for seq, v := c.first(); v != nil; seq, v = c.next() {
 			var r record
-			err := parseRecord(keySeq(k), v, &r)
+			if err := parseRecord(seq, v, &r); err != nil {
+				return err
+			}
 			r.clone()
 			out = append(out, r.Event)
-			return err
-		})
+		}
+		return nil
 	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)

@@ -225,12 +225,12 @@ func (c *checker) compareDocs() error {
 
 // foldKey folds the events of a key up to its event at seq, as the log and the base have them.
 func foldKey(tx *bolt.Tx, at DocKey, seq, floor Seq) (docState, error) {
-	log := tx.Bucket(bucketLog)
+	log := logOf(tx)
 	var chain []Seq
 	var rec record
 	settled := false
 	for link := seq; link > floor && !settled; link = rec.KPrev {
-		if err := parseRecord(link, log.Get(seqKey(link)), &rec); err != nil {
+		if err := parseRecord(link, log.get(link), &rec); err != nil {
 			return docState{}, err
 		}
 		chain = append(chain, link)
@@ -244,7 +244,7 @@ func foldKey(tx *bolt.Tx, at DocKey, seq, floor Seq) (docState, error) {
 		}
 	}
 	for i := len(chain) - 1; i >= 0; i-- {
-		if err := parseRecord(chain[i], log.Get(seqKey(chain[i])), &rec); err != nil {
+		if err := parseRecord(chain[i], log.get(chain[i]), &rec); err != nil {
 			return docState{}, err
 		}
 		if _, err := st.apply(rec.Seq, rec.Op, rec.Data, maxDoc, nil); err != nil {

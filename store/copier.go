@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -128,22 +129,20 @@ func (c *copier) page(name, after []byte) (page []copied, last []byte, err error
 
 // log copies the records and folds them into the views, batch by batch.
 func (c *copier) log() error {
-	after := seqKey(c.floor.seq)
-	for {
-		var batch []copied
-		for size := 0; size < copyBatch && after != nil; {
-			page, last, err := c.page(bucketLog, after)
+	for after := c.floor.seq; ; {
+		var batch []copiedRecord
+		for size := 0; size < copyBatch && after < c.upTo; {
+			page, err := c.records(after)
 			if err != nil {
 				return err
 			}
-			for _, e := range page {
-				if size += len(e.v); keySeq(e.k) > c.upTo {
-					last = nil
-					break
-				}
-				batch = append(batch, e)
+			if len(page) == 0 {
+				break
 			}
-			after = last
+			for _, e := range page {
+				size += len(e.rec)
+			}
+			batch, after = append(batch, page...), page[len(page)-1].seq
 		}
 		if len(batch) == 0 {
 			return nil
@@ -160,15 +159,38 @@ func (c *copier) log() error {
 	}
 }
 
+type copiedRecord struct {
+	seq Seq
+	rec []byte
+}
+
+// records reads records after a seq, in memory of their own.
+func (c *copier) records(after Seq) (page []copiedRecord, err error) {
+	err = c.read(func(tx *bolt.Tx) error {
+		cur := logOf(tx).cursor()
+		buf := make([]byte, 0, copyPage)
+		for seq, v := cur.seek(after + 1); v != nil && seq <= c.upTo; seq, v = cur.next() {
+			if len(buf)+len(v) > cap(buf) && len(page) > 0 {
+				break
+			}
+			start := len(buf)
+			buf = append(buf, v...)
+			page = append(page, copiedRecord{seq, buf[start:len(buf):len(buf)]})
+		}
+		return nil
+	})
+	return page, err
+}
+
 // write puts records into the copy, with the views as they are after them, and returns those that are too much for one
 // transaction because of the documents that they change.
-func (c *copier) write(tx *bolt.Tx, batch []copied) (rest []copied, err error) {
+func (c *copier) write(tx *bolt.Tx, batch []copiedRecord) (rest []copiedRecord, err error) {
 	f := viewFolder{tx: tx, heads: make(map[Stream]*headState), docs: make(map[DocKey]*docState)}
-	log := tx.Bucket(bucketLog)
-	log.FillPercent = 1
+	var log logWriter
+	log.begin(tx)
 	for i, e := range batch {
 		var r record
-		if err := parseRecord(keySeq(e.k), e.v, &r); err != nil {
+		if err := parseRecord(e.seq, e.rec, &r); err != nil {
 			return nil, err
 		}
 		if err := f.fold(&r); err != nil {
@@ -177,10 +199,10 @@ func (c *copier) write(tx *bolt.Tx, batch []copied) (rest []copied, err error) {
 		if r.Seq > c.inRuns && !r.Flags.Has(FlagStub) {
 			c.loose = append(c.loose, idEntry{ID: r.ID, Seq: r.Seq, FP: r.fingerprint()})
 		}
-		c.bytes += int64(len(e.v))
+		c.bytes += int64(len(e.rec))
 		c.events++
 		c.reached, c.headID = r.Seq, r.ID
-		if err := log.Put(e.k, e.v); err != nil {
+		if err := log.add(e.seq, e.rec); err != nil {
 			return nil, err
 		}
 		if f.loaded > copyDocs {
@@ -188,7 +210,7 @@ func (c *copier) write(tx *bolt.Tx, batch []copied) (rest []copied, err error) {
 			break
 		}
 	}
-	if err := f.write(); err != nil {
+	if err := errors.Join(log.flush(), f.write()); err != nil {
 		return nil, err
 	}
 	return rest, putCheckpoint(tx, checkpoint{seq: c.reached, bytes: c.bytes})

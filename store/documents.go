@@ -239,7 +239,7 @@ func (s *Store) foldAt(tx *bolt.Tx, at DocKey, now docState, seq Seq) (Doc, bool
 	if now.seq <= seq {
 		return now.doc(at)
 	}
-	log := tx.Bucket(bucketLog)
+	log := logOf(tx)
 	var chain []Event
 	floor, err := getFloor(tx)
 	if err != nil {
@@ -251,7 +251,7 @@ func (s *Store) foldAt(tx *bolt.Tx, at DocKey, now docState, seq Seq) (Doc, bool
 	link := now.seq
 	for link > floor.seq {
 		var rec record
-		v := log.Get(seqKey(link))
+		v := log.get(link)
 		if err := parseRecord(link, v, &rec); err != nil {
 			return Doc{}, false, err
 		}

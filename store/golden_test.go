@@ -106,6 +106,11 @@ func writeGolden(t *testing.T, name string) {
 			send(&Push{Mutations: []Mutation{{Stream: st, Key: "card/0", Op: OpDelete}}})
 		}
 	}
+	var many []Mutation
+	for i := range 60 {
+		many = append(many, Mutation{Stream: "bulk", Type: "imported", Data: fmt.Appendf(nil, `{"row":%d,"text":%q}`, i, strings.Repeat("x", 3*i))})
+	}
+	send(&Push{Mutations: many})
 	if err := s.Trim(t.Context(), 80); err != nil {
 		t.Fatal(err)
 	}

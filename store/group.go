@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -37,6 +36,7 @@ type group struct {
 	next    Seq
 	at      int64
 	last    *groupHead // the stream of the event before: most pushes stay on one
+	batches int64      // of records, in the log
 	err     error      // a failure to read; ends the group
 }
 
@@ -441,10 +441,9 @@ func (g *group) write() error {
 		return nil
 	}
 	buf := make([]byte, 0, g.recordBytes())
-	log := g.tx.Bucket(bucketLog)
-	log.FillPercent = 1
+	log := &g.s.logWriter
+	log.begin(g.tx)
 	crc := g.s.lastCRC
-	var key [8]byte
 	for i := range g.events {
 		e, pl := &g.events[i], &g.places[i]
 		r := record{Event: *e, Skip1: pl.skip1, Skip2: pl.skip2, PrevCRC: crc}
@@ -454,11 +453,14 @@ func (g *group) write() error {
 		crc = r.chain()
 		pl.size = int32(len(rec))
 		rehome(e, rec)
-		binary.BigEndian.PutUint64(key[:], uint64(e.Seq))
-		if err := log.Put(key[:], rec); err != nil {
+		if err := log.add(e.Seq, rec); err != nil {
 			return err
 		}
 	}
+	if err := log.flush(); err != nil {
+		return err
+	}
+	g.batches = log.batches
 	g.s.lastCRC = crc
 	return nil
 }

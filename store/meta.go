@@ -9,7 +9,7 @@ import (
 )
 
 // formatVersion is that of the whole file. Every later version opens the files of earlier ones.
-const formatVersion = 2
+const formatVersion = 3
 
 // The buckets of a file; docs/storage.md tells what each holds.
 var (
@@ -162,8 +162,8 @@ func initBuckets(tx *bolt.Tx, id identity) error {
 
 func newIdentity() identity { return identity{log: NewID(), created: time.Now().UnixMilli()} }
 
-// upgrade brings a file of an earlier version to this one, synced by bbolt's own rule. Version 2 brought seals: a program that
-// does not know them must not write to such a file.
+// upgrade brings a file of an earlier version to this one, synced by bbolt's own rule. Version 2 brought seals, version 3 batches
+// of records in the log: a program that does not know them must not touch such a file.
 func upgrade(db *bolt.DB) error {
 	var d decoder
 	err := db.View(func(tx *bolt.Tx) error {

@@ -44,7 +44,7 @@ func (s *Store) read(f Filter, after Seq, lim PageLimit) (Page, error) {
 		<-s.scans
 	}
 	if errors.Is(err, errTailOnly) { // the stream has nothing below the tail
-		r.tx, r.log = nil, nil
+		r.tx, r.log = nil, logBucket{}
 		return r.fromTail()
 	}
 	return page, err
@@ -53,7 +53,7 @@ func (s *Store) read(f Filter, after Seq, lim PageLimit) (Page, error) {
 // inTx reads the page in a transaction of its own.
 func (r *reader) inTx() (page Page, err error) {
 	err = r.s.view(func(tx *bolt.Tx) (err error) {
-		r.tx, r.log = tx, tx.Bucket(bucketLog)
+		r.tx, r.log = tx, logOf(tx)
 		page, err = r.fromFile()
 		return err
 	})
@@ -76,7 +76,7 @@ type reader struct {
 	scan  bool        // it is the reader's turn to scan the log
 
 	tx  *bolt.Tx
-	log *bolt.Bucket
+	log logBucket
 }
 
 func (s *Store) newReader(f Filter, after Seq, lim PageLimit) *reader {
@@ -165,7 +165,7 @@ func (r *reader) hasMore(seq Seq) (bool, error) {
 	if e := r.tail.get(seq); e != nil {
 		return e.Flags.Has(FlagMore), nil
 	}
-	if r.log == nil {
+	if r.tx == nil {
 		return false, nil
 	}
 	var rec record
@@ -175,7 +175,7 @@ func (r *reader) hasMore(seq Seq) (bool, error) {
 
 // get reads one record of the file; its bytes are only valid within the transaction.
 func (r *reader) get(seq Seq, rec *record) error {
-	v := r.log.Get(seqKey(seq))
+	v := r.log.get(seq)
 	if v == nil {
 		return &CorruptError{Seq: seq, Err: errors.New("the event is missing")}
 	}

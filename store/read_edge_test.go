@@ -76,7 +76,7 @@ func readRacing(t *testing.T, s *Store, f Filter, after Seq, beforeTx, inTx func
 	}
 	defer tx.Rollback() //nolint:errcheck // it only reads
 	inTx()
-	r.tx, r.log, r.scan = tx, tx.Bucket(bucketLog), f == All
+	r.tx, r.log, r.scan = tx, logOf(tx), f == All
 	return r.fromFile()
 }
 

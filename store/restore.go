@@ -81,9 +81,9 @@ func (c *copier) restoreFrom(tx *bolt.Tx, cut Seq, info *RestoreInfo) (err error
 		return err
 	}
 	c.inRuns = c.ids.checkpoint()
-	head := c.floor.seq
-	if k, _ := tx.Bucket(bucketLog).Cursor().Last(); k != nil {
-		head = keySeq(k)
+	head, err := logOf(tx).head(c.floor.seq)
+	if err != nil {
+		return err
 	}
 	if c.upTo, err = lowerCut(tx, cut, c.floor.seq, head); err != nil {
 		return err
@@ -115,14 +115,14 @@ func lowerCut(tx *bolt.Tx, cut, floor, head Seq) (Seq, error) {
 	case cut > head:
 		return 0, fmt.Errorf("%w: it ends at %d", ErrBeyondHead, head)
 	}
-	c := tx.Bucket(bucketLog).Cursor()
-	step := c.Last
-	if k, _ := c.Seek(seqKey(cut + 1)); k != nil {
-		step = c.Prev
+	c := logOf(tx).cursor()
+	step := c.last
+	if _, v := c.seek(cut + 1); v != nil {
+		step = c.prev
 	}
-	for k, v := step(); k != nil; k, v = c.Prev() {
+	for seq, v := step(); v != nil; seq, v = c.prev() {
 		var r record
-		if err := parseRecord(keySeq(k), v, &r); err != nil {
+		if err := parseRecord(seq, v, &r); err != nil {
 			return 0, err
 		}
 		if !r.Flags.Has(FlagMore) {

@@ -86,7 +86,7 @@ func (s *Store) Mark(at Seq) ID {
 	}
 	var rec record
 	err := s.view(func(tx *bolt.Tx) error {
-		v := tx.Bucket(bucketLog).Get(seqKey(at))
+		v := logOf(tx).get(at)
 		if v == nil {
 			return nil
 		}

@@ -59,6 +59,7 @@ type Store struct {
 	// The writer goroutine's own.
 	sealer       *sealer
 	spare        *group // whose memory the next group uses
+	logWriter    logWriter
 	sizes        sizers
 	lastCRC      uint32
 	mapped       uintptr // where the file was mapped when last looked at

@@ -123,20 +123,20 @@ func (s *Store) flushForRetention(bytes int64, events uint64) {
 func (s *Store) olderThan(at int64) (seq Seq, err error) {
 	low, high := s.Floor(), s.Head()
 	err = s.view(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketLog).Cursor()
+		c := logOf(tx).cursor()
 		for low < high {
 			mid := low + (high-low+1)/2
-			k, v := c.Seek(seqKey(mid))
+			found, v := c.seek(mid)
 			var rec record
-			if k == nil {
+			if v == nil {
 				high = mid - 1
 				continue
 			}
-			if err := parseRecord(keySeq(k), v, &rec); err != nil {
+			if err := parseRecord(found, v, &rec); err != nil {
 				return err
 			}
 			if rec.At < at {
-				low, seq = max(mid, min(keySeq(k), high)), keySeq(k)
+				low, seq = max(mid, min(found, high)), found
 			} else {
 				high = mid - 1
 			}
@@ -221,6 +221,9 @@ func (s *Store) trimmed(t *trimmer) {
 	s.mu.Unlock()
 	s.counters.trims.Add(1)
 	s.counters.trimmed.Add(int64(t.events))
+	if t.cut {
+		s.counters.batchesCut.Add(1)
+	}
 }
 
 // trimmer is one step of trimming.
@@ -231,23 +234,22 @@ type trimmer struct {
 	docs   map[DocKey]*docState
 	bytes  int64
 	events int
-	loaded int // bytes of records and documents that were looked at
+	loaded int  // bytes of records and documents that were looked at
+	cut    bool // the step ends inside a batch of records
 }
 
 func (t *trimmer) run(tx *bolt.Tx, goal trimGoal, ckpt checkpoint) error {
-	keys, err := t.collect(tx, goal, ckpt.seq)
+	if err := t.collect(tx, goal, ckpt.seq); err != nil {
+		return err
+	}
+	if t.events == 0 {
+		return errNothing
+	}
+	cut, err := logOf(tx).dropTo(t.floor.seq)
 	if err != nil {
 		return err
 	}
-	if len(keys) == 0 {
-		return errNothing
-	}
-	log := tx.Bucket(bucketLog)
-	for _, k := range keys {
-		if err := log.Delete(k); err != nil {
-			return err
-		}
-	}
+	t.cut = cut
 	if err := t.writeBase(tx); err != nil {
 		return err
 	}
@@ -260,14 +262,14 @@ func (t *trimmer) run(tx *bolt.Tx, goal trimGoal, ckpt checkpoint) error {
 
 // collect folds the step's events into base states. An atomic push is taken whole or not at all: what is read of one that
 // does not end within the step is left for the next.
-func (t *trimmer) collect(tx *bolt.Tx, goal trimGoal, limit Seq) (keys [][]byte, err error) {
-	c := tx.Bucket(bucketLog).Cursor()
+func (t *trimmer) collect(tx *bolt.Tx, goal trimGoal, limit Seq) error {
+	c := logOf(tx).cursor()
 	var push []record
 	var size int64
-	for k, v := c.First(); k != nil && keySeq(k) <= limit; k, v = c.Next() {
+	for seq, v := c.first(); v != nil && seq <= limit; seq, v = c.next() {
 		var rec record
-		if err := parseRecord(keySeq(k), v, &rec); err != nil {
-			return nil, err
+		if err := parseRecord(seq, v, &rec); err != nil {
+			return err
 		}
 		push, size = append(push, rec), size+int64(len(v))
 		if rec.Flags.Has(FlagMore) {
@@ -278,9 +280,8 @@ func (t *trimmer) collect(tx *bolt.Tx, goal trimGoal, limit Seq) (keys [][]byte,
 		}
 		for i := range push {
 			if err := t.fold(tx, &push[i]); err != nil {
-				return nil, err
+				return err
 			}
-			keys = append(keys, seqKey(push[i].Seq))
 		}
 		t.bytes += size
 		push, size = push[:0], 0
@@ -288,7 +289,7 @@ func (t *trimmer) collect(tx *bolt.Tx, goal trimGoal, limit Seq) (keys [][]byte,
 			break
 		}
 	}
-	return keys, nil
+	return nil
 }
 
 func (t *trimmer) fold(tx *bolt.Tx, r *record) error {

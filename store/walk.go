@@ -85,13 +85,13 @@ func (r *reader) block(name Stream, low, high Seq) (bool, error) {
 }
 
 func (r *reader) scanBlock(name Stream, low, high Seq) (bool, error) {
-	c := r.log.Cursor()
-	for k, v := c.Seek(seqKey(low + 1)); k != nil && keySeq(k) <= min(high, r.head); k, v = c.Next() {
+	c := r.log.cursor()
+	for seq, v := c.seek(low + 1); v != nil && seq <= min(high, r.head); seq, v = c.next() {
 		st, ok := peekStream(v)
 		if ok && st != name {
 			continue
 		}
-		more, err := r.take(keySeq(k), v)
+		more, err := r.take(seq, v)
 		if err != nil || !more {
 			return false, err
 		}
@@ -108,7 +108,7 @@ func (r *reader) hopBlock(low, high Seq) (bool, error) {
 	chain := make([]found, 0, skipBlock)
 	var rec record
 	for seq := high; seq > low; seq = rec.Prev {
-		v := r.log.Get(seqKey(seq))
+		v := r.log.get(seq)
 		if v == nil {
 			return false, &CorruptError{Seq: seq, Err: errors.New("the event is missing")}
 		}

@@ -49,17 +49,17 @@ func (r *reader) wideFromFile() (Page, error) {
 // scanLog reads the log record by record.
 func (r *reader) scanLog() (Page, error) {
 	r.s.counters.denseScans.Add(1)
-	c := r.log.Cursor()
+	c := r.log.cursor()
 	records, size, reached := 0, 0, r.after
 	inPush := false
-	for k, v := c.Seek(seqKey(max(r.after, r.floor) + 1)); k != nil && keySeq(k) <= r.head; k, v = c.Next() {
+	for seq, v := c.seek(max(r.after, r.floor) + 1); v != nil && seq <= r.head; seq, v = c.next() {
 		if (records >= scanRecords || size >= scanBytes) && !inPush {
 			r.s.counters.pagesShrunk.Add(1)
 			return r.pager.page(reached), nil
 		}
 		records++
 		size += len(v)
-		reached = keySeq(k)
+		reached = seq
 		inPush = len(v) > 1 && Flags(v[1]).Has(FlagMore)
 		if st, ok := peekStream(v); ok && !r.f.Match(st) {
 			continue

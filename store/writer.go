@@ -242,6 +242,7 @@ func (s *Store) count(g *group) {
 		}
 	}
 	s.counters.events.Add(int64(len(g.events)))
+	s.counters.batches.Add(g.batches)
 	s.counters.duplicates.Add(dups)
 	s.counters.refused.Add(refused)
 }

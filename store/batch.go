@@ -1,0 +1,290 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// The log's bucket has an entry for each event that was committed alone, and one for each run of small events that were
+// committed together: bbolt takes as long for an entry of 4 KiB as for one of 300 bytes. The key is the seq of the entry's
+// last event, so that the first entry at or above a seq is the one that holds it. The value is a record, or a batch: its head,
+// then the records of consecutive seqs. docs/storage.md, "Bucket log"; docs/decisions/0007 has the reasons.
+
+// Layout of a batch's head: mark (1), number of records (2), where each record ends, counted from the end of the head (2 each).
+const (
+	batchMark = 0x42 // no version of a record
+	batchHead = 1 + 2
+	batchEnd  = 2
+)
+
+// batchRoom is the size of the largest batch: two of them fill two pages, the least that bbolt puts into a leaf.
+func batchRoom(pageSize int) int { return min(pageSize, 1<<16-1) - pageHeader/2 - pageElement - 8 }
+
+// logEntry is one entry of the log's bucket.
+type logEntry struct {
+	first Seq
+	n     int    // records
+	ends  []byte // nil: the entry is one record
+	recs  []byte
+}
+
+// parseEntry reads an entry. What makes no sense passes for one record that no check lets through, so that it cannot be
+// overlooked.
+func parseEntry(k, v []byte) logEntry {
+	if len(k) != 8 || v == nil {
+		return logEntry{n: 1, recs: []byte{}}
+	}
+	last := keySeq(k)
+	alone := logEntry{first: last, n: 1, recs: v}
+	if len(v) < batchHead || v[0] != batchMark {
+		return alone
+	}
+	n := int(binary.BigEndian.Uint16(v[1:]))
+	head := batchHead + n*batchEnd
+	if n < 2 || head > len(v) || Seq(n) > last {
+		return alone
+	}
+	e := logEntry{first: last - Seq(n) + 1, n: n, ends: v[batchHead:head:head], recs: v[head:]}
+	for i := range n {
+		if e.end(i-1) > e.end(i) {
+			return alone
+		}
+	}
+	if e.end(n-1) != len(e.recs) {
+		return alone
+	}
+	return e
+}
+
+// end returns where record i ends.
+func (e *logEntry) end(i int) int {
+	if i < 0 {
+		return 0
+	}
+	return int(binary.BigEndian.Uint16(e.ends[i*batchEnd:]))
+}
+
+// record returns record i, which is never nil.
+func (e *logEntry) record(i int) []byte {
+	if e.ends == nil {
+		return e.recs
+	}
+	from, to := e.end(i-1), e.end(i)
+	return e.recs[from:to:to]
+}
+
+// behind returns the value of the entry without the records up to a seq, in memory of its own.
+func (e *logEntry) behind(seq Seq) []byte {
+	var w batchWriter
+	for i := range e.n {
+		if e.first+Seq(i) > seq {
+			w.add(e.record(i))
+		}
+	}
+	return w.value(nil)
+}
+
+// logBucket reads the log's bucket in a transaction. What it returns is valid within that.
+type logBucket struct{ b *bolt.Bucket }
+
+func logOf(tx *bolt.Tx) logBucket { return logBucket{tx.Bucket(bucketLog)} }
+
+// get returns the record at a seq, nil if there is none.
+func (l logBucket) get(seq Seq) []byte {
+	c := l.cursor()
+	if at, rec := c.seek(seq); rec != nil && at == seq {
+		return rec
+	}
+	return nil
+}
+
+// head returns the seq of the last record, the floor if there is none.
+func (l logBucket) head(floor Seq) (Seq, error) {
+	k, _ := l.b.Cursor().Last()
+	switch {
+	case k == nil:
+		return floor, nil
+	case len(k) != 8:
+		return floor, corruptView("log: key %x", k)
+	}
+	return keySeq(k), nil
+}
+
+func (l logBucket) cursor() logCursor { return logCursor{c: l.b.Cursor()} }
+
+// dropTo removes the records up to a seq, and tells whether an entry was cut in two.
+func (l logBucket) dropTo(seq Seq) (cut bool, err error) {
+	var gone [][]byte
+	c := l.b.Cursor()
+	k, v := c.First()
+	for ; k != nil && keySeq(k) <= seq; k, v = c.Next() {
+		gone = append(gone, bytes.Clone(k))
+	}
+	if k != nil {
+		if e := parseEntry(k, v); e.first <= seq {
+			if err := l.b.Put(bytes.Clone(k), e.behind(seq)); err != nil {
+				return false, err
+			}
+			cut = true
+		}
+	}
+	for _, k := range gone {
+		if err := l.b.Delete(k); err != nil {
+			return false, err
+		}
+	}
+	return cut, nil
+}
+
+// logCursor walks the records of the log. Its methods return the seq and the record that they come to; the record is nil
+// when there is none.
+type logCursor struct {
+	c *bolt.Cursor
+	e logEntry
+	i int // in the entry
+}
+
+// seek goes to the first record at or above a seq.
+func (c *logCursor) seek(seq Seq) (Seq, []byte) {
+	var key [8]byte
+	binary.BigEndian.PutUint64(key[:], uint64(seq))
+	if !c.enter(c.c.Seek(key[:])) {
+		return 0, nil
+	}
+	if seq > c.e.first {
+		c.i = int(seq - c.e.first)
+	}
+	return c.here()
+}
+
+func (c *logCursor) first() (Seq, []byte) {
+	if !c.enter(c.c.First()) {
+		return 0, nil
+	}
+	return c.here()
+}
+
+func (c *logCursor) last() (Seq, []byte) { return c.end(c.c.Last()) }
+
+func (c *logCursor) next() (Seq, []byte) {
+	if c.i++; c.i >= c.e.n && !c.enter(c.c.Next()) {
+		return 0, nil
+	}
+	return c.here()
+}
+
+func (c *logCursor) prev() (Seq, []byte) {
+	if c.i--; c.i < 0 {
+		return c.end(c.c.Prev())
+	}
+	return c.here()
+}
+
+// enter takes up an entry of the bucket, at its first record.
+func (c *logCursor) enter(k, v []byte) bool {
+	c.e, c.i = logEntry{}, 0
+	if k == nil {
+		return false
+	}
+	c.e = parseEntry(k, v)
+	return true
+}
+
+func (c *logCursor) end(k, v []byte) (Seq, []byte) {
+	if !c.enter(k, v) {
+		return 0, nil
+	}
+	c.i = c.e.n - 1
+	return c.here()
+}
+
+func (c *logCursor) here() (Seq, []byte) { return c.e.first + Seq(c.i), c.e.record(c.i) }
+
+// logWriter appends records to the log's bucket, small ones in batches. Its memory may be used for the next transaction once
+// this one has ended.
+type logWriter struct {
+	b       *bolt.Bucket
+	room    int
+	last    Seq // of the batch that is being filled
+	batch   batchWriter
+	out     []byte
+	batches int64 // written
+}
+
+// begin makes the writer ready for a transaction.
+func (w *logWriter) begin(tx *bolt.Tx) {
+	w.b, w.room, w.out, w.batches = tx.Bucket(bucketLog), batchRoom(tx.DB().Info().PageSize), w.out[:0], 0
+	w.b.FillPercent = 1
+	w.batch.reset()
+}
+
+// add appends the record at a seq, which is above all that were added before. The record must not change until the transaction has ended.
+func (w *logWriter) add(seq Seq, rec []byte) error {
+	if w.batch.n() > 0 && (seq != w.last+1 || w.batch.size()+batchEnd+len(rec) > w.room) {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	w.batch.add(rec)
+	w.last = seq
+	return nil
+}
+
+// flush writes what was added since the last batch.
+func (w *logWriter) flush() error {
+	if w.batch.n() == 0 {
+		return nil
+	}
+	value := w.batch.recs[0]
+	if w.batch.n() > 1 {
+		w.batches++
+		start := len(w.out)
+		w.out = w.batch.value(w.out)
+		value = w.out[start:len(w.out):len(w.out)]
+	}
+	w.batch.reset()
+	var key [8]byte
+	binary.BigEndian.PutUint64(key[:], uint64(w.last))
+	return w.b.Put(key[:], value)
+}
+
+// batchWriter collects the records of an entry.
+type batchWriter struct {
+	recs  [][]byte
+	bytes int
+}
+
+func (b *batchWriter) n() int { return len(b.recs) }
+
+// size is that of the batch.
+func (b *batchWriter) size() int { return batchHead + len(b.recs)*batchEnd + b.bytes }
+
+func (b *batchWriter) add(rec []byte) {
+	b.recs = append(b.recs, rec)
+	b.bytes += len(rec)
+}
+
+func (b *batchWriter) reset() {
+	clear(b.recs)
+	b.recs, b.bytes = b.recs[:0], 0
+}
+
+// value appends the entry's value.
+func (b *batchWriter) value(dst []byte) []byte {
+	if len(b.recs) == 1 {
+		return append(dst, b.recs[0]...)
+	}
+	dst = append(dst, batchMark)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(b.recs)))
+	end := 0
+	for _, r := range b.recs {
+		end += len(r)
+		dst = binary.BigEndian.AppendUint16(dst, uint16(end))
+	}
+	for _, r := range b.recs {
+		dst = append(dst, r...)
+	}
+	return dst
+}
