@@ -40,17 +40,11 @@ type idIndex struct {
 	wrong   atomic.Int64 // filters that said perhaps when it was no
 
 	mu    sync.RWMutex
-	fresh map[ID]idPlace
-	queue idQueue // the same, in the order of seqs
+	fresh freshIDs
 
 	// Owned by the writer.
 	through Seq      // the ids of all events up to here are in runs
 	dead    []uint64 // runs that are no longer, or never became, live
-}
-
-type idPlace struct {
-	seq Seq
-	fp  uint64
 }
 
 // idStats are figures of an idIndex.
@@ -72,7 +66,7 @@ func openIDs(tx *bolt.Tx) (*idIndex, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &idIndex{seed: d.seed, through: d.through, fresh: map[ID]idPlace{}}
+	x := &idIndex{seed: d.seed, through: d.through, fresh: freshIDs{seed: d.seed}}
 	x.runs.Store(newIDRuns(d.runs))
 	x.dead, err = strayRuns(tx, d)
 	x.nextRun.Store(d.next)
@@ -87,20 +81,17 @@ func openIDs(tx *bolt.Tx) (*idIndex, error) {
 func (x *idIndex) add(es []idEntry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, e := range es {
-		x.fresh[e.ID] = idPlace{e.Seq, e.FP}
-	}
-	x.queue.push(es)
+	x.fresh.add(es)
 }
 
 // lookup finds the event of an id. A miss reads nothing from the file but, once after opening, the pieces of the filters
 // that it needs (64 KiB each).
 func (x *idIndex) lookup(view idView, id ID) (idEntry, bool, error) {
 	x.mu.RLock()
-	p, ok := x.fresh[id]
+	e, ok := x.fresh.get(&id)
 	x.mu.RUnlock()
 	if ok {
-		return idEntry{id, p.seq, p.fp}, true, nil
+		return e, true, nil
 	}
 	for {
 		rs := x.runs.Load()
@@ -166,8 +157,8 @@ type idFlush struct {
 // most of the time of a flush (about 0.5 µs an id), but no other may be prepared or written before this one is committed or given up.
 func (x *idIndex) prepare(upTo Seq) *idFlush {
 	x.mu.RLock()
-	n, _ := slices.BinarySearchFunc(x.queue.all(), upTo+1, func(e idEntry, s Seq) int { return cmp.Compare(e.Seq, s) })
-	es := slices.Clone(x.queue.all()[:n])
+	n, _ := slices.BinarySearchFunc(x.fresh.all(), upTo+1, func(e idEntry, s Seq) int { return cmp.Compare(e.Seq, s) })
+	es := slices.Clone(x.fresh.all()[:n])
 	x.mu.RUnlock()
 	fl := &idFlush{x: x, upTo: upTo, n: n}
 	if n == 0 {
@@ -225,31 +216,7 @@ func (x *idIndex) editDir(tx *bolt.Tx, edit func(*idDir)) error {
 func (x *idIndex) forget(n int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, e := range x.queue.all()[:n] {
-		delete(x.fresh, e.ID)
-	}
-	x.queue.drop(n)
-}
-
-// idQueue holds entries in order. What is dropped leaves room for what comes, so that a steady stream of ids needs no new memory.
-type idQueue struct {
-	es    []idEntry
-	first int // entries before it are dropped
-}
-
-func (q *idQueue) all() []idEntry { return q.es[q.first:] }
-
-func (q *idQueue) push(es []idEntry) {
-	if q.first > 0 && len(q.es)+len(es) > cap(q.es) && q.first >= len(q.es)/2 {
-		q.es, q.first = q.es[:copy(q.es, q.es[q.first:])], 0
-	}
-	q.es = append(q.es, es...)
-}
-
-func (q *idQueue) drop(n int) {
-	if q.first += n; q.first == len(q.es) {
-		*q = idQueue{}
-	}
+	x.fresh.drop(n)
 }
 
 // checkpoint returns the seq up to which the ids of all events are in runs. For the writer.
@@ -264,7 +231,7 @@ func (x *idIndex) stats() idStats {
 	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	s.Fresh = len(x.fresh)
+	s.Fresh = x.fresh.len()
 	return s
 }
 
