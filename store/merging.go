@@ -57,9 +57,10 @@ func (s *Store) runMerge(m *idMerge, reap func(*bolt.Tx) (func(), bool, error)) 
 	return s.runReap(reap)
 }
 
-// reapRoom is how many bytes of free pages the file may have before old runs are left where they are: every commit
-// writes the list of free pages anew, so a large run is deleted no faster than its pages are needed.
-const reapRoom = 16 << 20
+// reapRoom is how many bytes of free pages the file may have before old runs are left where they are: every commit sorts
+// and writes the list of free pages anew (2,000 of them cost it a tenth of a millisecond), so a large run is deleted no
+// faster than its pages are needed. What a full disk needs is always there.
+const reapRoom = roomInFile
 
 // runReap deletes runs that are no longer live, step by step, as far as room is needed, and starts the next merge.
 func (s *Store) runReap(reap func(*bolt.Tx) (func(), bool, error)) error {
