@@ -58,15 +58,24 @@ func (s *Store) runMerge(m *idMerge, reap func(*bolt.Tx) (func(), bool, error)) 
 }
 
 // reapRoom is how many bytes of free pages the file may have before old runs are left where they are: every commit sorts
-// and writes the list of free pages anew (2,000 of them cost it a tenth of a millisecond), so a large run is deleted no
-// faster than its pages are needed. What a full disk needs is always there.
-const reapRoom = roomInFile
+// and writes the list of free pages anew (a thousand of them cost it 50 µs), so a large run is deleted no faster than its pages
+// are needed.
+const reapRoom = 4 << 20
+
+// reapNeeded reports whether the file is short of free pages. On a full disk it needs more of them, to be written to again.
+func (s *Store) reapNeeded() bool {
+	room := s.opts.reapRoom
+	if s.refuse.Load() != nil {
+		room = max(room, roomInFile)
+	}
+	return s.freeInFile() < room
+}
 
 // runReap deletes runs that are no longer live, step by step, as far as room is needed, and starts the next merge.
 func (s *Store) runReap(reap func(*bolt.Tx) (func(), bool, error)) error {
 	for more := true; more; {
 		err := s.onWriter(context.Background(), func() (err error) {
-			if more = s.freeInFile() < s.opts.reapRoom; more {
+			if more = s.reapNeeded(); more {
 				more, err = s.idStep(reap)
 			} else {
 				s.counters.reapsLeft.Add(1)
@@ -100,7 +109,7 @@ func (s *Store) pause(d time.Duration) bool {
 // tidyIDs starts a merge that is due, or deletes what merges have left, when the file has need of its room.
 func (s *Store) tidyIDs() {
 	s.mergeIDs()
-	if s.merging || len(s.ids.dead) == 0 || s.failure() != nil || s.freeInFile() >= s.opts.reapRoom {
+	if s.merging || len(s.ids.dead) == 0 || s.failure() != nil || !s.reapNeeded() {
 		return
 	}
 	s.inBackground("old id runs could not be deleted", func() error { return s.runReap(s.ids.reap) })
