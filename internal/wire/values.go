@@ -210,11 +210,14 @@ func (s *scanner) data(mem *arena, limit int) []byte {
 	return out[:len(out):len(out)]
 }
 
-// took moves on behind out, unless that found no room and has memory of its own.
+// took moves on behind out. When that found no room and has memory of its own, the next value gets new memory: the little
+// that is left would be too small for it, too.
 func (m *arena) took(out []byte) {
 	n := len(out)
 	if n <= cap(m.free) && unsafe.SliceData(out) == unsafe.SliceData(m.free) {
 		m.free = m.free[n:n:cap(m.free)]
+	} else if n <= arenaChunk/2 {
+		m.free = nil
 	}
 }
 
