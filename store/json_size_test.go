@@ -127,6 +127,9 @@ func TestPatchesNearTheLimit(t *testing.T) {
 
 // What sizers take is bounded, and one that was forgotten is made again.
 func TestSizersAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("indexes 40 documents of 1 MiB")
+	}
 	const limit = 1 << 20
 	var z sizers
 	docs := make([]docState, 20)

@@ -29,7 +29,7 @@ func TestModel(t *testing.T) {
 	}
 	if seeds == 0 {
 		if seeds = 8; testing.Short() {
-			seeds = 2
+			seeds = 1
 		}
 	}
 	var total Stats

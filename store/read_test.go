@@ -38,7 +38,7 @@ func TestReadPaths(t *testing.T) {
 	streams := map[Stream]int{}
 	n := 40000
 	if testing.Short() {
-		n = 15000
+		n = 8000
 	}
 	fill(t, s, n, func(i int) Stream {
 		st := Stream(fmt.Sprintf("wide/%d", r.IntN(2000)))
