@@ -23,7 +23,7 @@ func TestCrashWithRetention(t *testing.T) {
 	const keep = 2 << 20
 	rounds, written := 20, int64(16*keep)
 	if testing.Short() {
-		rounds, written = 6, 5*keep
+		rounds, written = 4, 2*keep
 	}
 	srv := newServer(t, "--retention-bytes", fmt.Sprint(keep))
 	srv.start()

@@ -15,6 +15,9 @@ import (
 // server must stop at once, say so by its exit code and marker, and the next one must verify the file and go on, with
 // nothing acknowledged lost.
 func TestFailStop(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes until the file may not grow, and checks it twice")
+	}
 	srv := newServer(t)
 	srv.start()
 	h := newHistory()

@@ -16,6 +16,9 @@ import (
 
 // TestReadmeTour does what the README's tour says, line by line, and compares what comes with what it shows.
 func TestReadmeTour(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a process for each line")
+	}
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
