@@ -213,11 +213,17 @@ type logWriter struct {
 	batches int64 // written
 }
 
+// keepBatches is how many bytes of memory are kept for the next transaction.
+const keepBatches = 1 << 20
+
 // begin makes the writer ready for a transaction.
 func (w *logWriter) begin(tx *bolt.Tx) {
 	w.b, w.room, w.out, w.batches = tx.Bucket(bucketLog), batchRoom(tx.DB().Info().PageSize), w.out[:0], 0
 	w.b.FillPercent = 1
 	w.batch.reset()
+	if cap(w.out) > keepBatches {
+		w.out = nil
+	}
 }
 
 // add appends the record at a seq, which is above all that were added before. The record must not change until the transaction has ended.
