@@ -154,7 +154,7 @@ func (c *logCursor) seek(seq Seq) (Seq, []byte) {
 		return 0, nil
 	}
 	if seq > c.e.first {
-		c.i = int(seq - c.e.first)
+		c.i = min(int(seq-c.e.first), c.e.n-1)
 	}
 	return c.here()
 }
