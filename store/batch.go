@@ -141,9 +141,10 @@ func (l logBucket) dropTo(seq Seq) (cut bool, err error) {
 // logCursor walks the records of the log. Its methods return the seq and the record that they come to; the record is nil
 // when there is none.
 type logCursor struct {
-	c *bolt.Cursor
-	e logEntry
-	i int // in the entry
+	c     *bolt.Cursor
+	e     logEntry
+	i     int // in the entry
+	ahead readAhead
 }
 
 // seek goes to the first record at or above a seq.
@@ -169,9 +170,13 @@ func (c *logCursor) first() (Seq, []byte) {
 func (c *logCursor) last() (Seq, []byte) { return c.end(c.c.Last()) }
 
 func (c *logCursor) next() (Seq, []byte) {
-	if c.i++; c.i >= c.e.n && !c.enter(c.c.Next()) {
+	if c.i++; c.i < c.e.n {
+		return c.here()
+	}
+	if !c.enter(c.c.Next()) {
 		return 0, nil
 	}
+	c.ahead.at(c.e.recs)
 	return c.here()
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,32 @@ func cold(s *Store) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tail.dropTo(MaxSeq)
+}
+
+// A scan of the file tells the kernel what it reads next; a lookup does not.
+func TestScansReadAhead(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the kernel reads ahead by itself")
+	}
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
+	data := `"` + strings.Repeat("x", 1000) + `"`
+	for range 30 {
+		var ms []Mutation
+		for range 100 {
+			ms = append(ms, note("a", data))
+		}
+		push(t, s, ms...)
+	}
+	cold(s)
+	if s.Mark(s.Head()); s.Stats().ReadAheads != 0 {
+		t.Error("a lookup read ahead")
+	}
+	if es := readAll(t, s, All, 0, PageLimit{}); len(es) != 3000 {
+		t.Fatalf("%d events", len(es))
+	}
+	if n := s.Stats().ReadAheads; n < 5 || n > 100 {
+		t.Errorf("read ahead %d times", n)
+	}
 }
 
 // Every way of finding a page gives the same events, from any cursor, and each way is really taken.

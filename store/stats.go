@@ -37,6 +37,7 @@ type Stats struct {
 	DiskFull, Rejudged                   int64 // groups refused for want of room; groups judged again
 	ReserveExtended                      int64
 	Backups                              int64
+	ReadAheads                           int64 // times that the kernel was told what a scan reads next (Linux)
 	Batches, BatchesCut                  int64 // batches of records that were written; those that trimming cut in two
 	TrimmedReads                         int64 // pages refused because trimming had passed the reader
 	Remaps                               int64 // times that the file outgrew its memory map
@@ -58,7 +59,7 @@ type counters struct {
 	retentionFlushes                             atomic.Int64
 	idMerges, idMergedRuns, reapsLeft            atomic.Int64
 	diskFull, rejudged, reserveExtended, backups atomic.Int64
-	batches, batchesCut                          atomic.Int64
+	batches, batchesCut, readAheads              atomic.Int64
 }
 
 // Stats returns the figures of this moment.
@@ -80,7 +81,7 @@ func (s *Store) Stats() Stats {
 		ReapsLeft: c.reapsLeft.Load(),
 		IDMerges:  c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
 		DiskFull: c.diskFull.Load(), Rejudged: c.rejudged.Load(), ReserveExtended: c.reserveExtended.Load(),
-		Batches: c.batches.Load(), BatchesCut: c.batchesCut.Load(),
+		ReadAheads: c.readAheads.Load(), Batches: c.batches.Load(), BatchesCut: c.batchesCut.Load(),
 		Backups: c.backups.Load(), QueueBytes: int64(s.queue.size()),
 	}
 	if fi, err := os.Stat(s.path); err == nil {

@@ -86,6 +86,7 @@ func (r *reader) block(name Stream, low, high Seq) (bool, error) {
 
 func (r *reader) scanBlock(name Stream, low, high Seq) (bool, error) {
 	c := r.log.cursor()
+	defer func() { r.s.counters.readAheads.Add(c.ahead.asked) }()
 	for seq, v := c.seek(low + 1); v != nil && seq <= min(high, r.head); seq, v = c.next() {
 		st, ok := peekStream(v)
 		if ok && st != name {

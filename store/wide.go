@@ -50,6 +50,7 @@ func (r *reader) wideFromFile() (Page, error) {
 func (r *reader) scanLog() (Page, error) {
 	r.s.counters.denseScans.Add(1)
 	c := r.log.cursor()
+	defer func() { r.s.counters.readAheads.Add(c.ahead.asked) }()
 	records, size, reached := 0, 0, r.after
 	inPush := false
 	for seq, v := c.seek(max(r.after, r.floor) + 1); v != nil && seq <= r.head; seq, v = c.next() {
