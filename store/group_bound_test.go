@@ -55,8 +55,11 @@ func TestGroupHoldsFewDocuments(t *testing.T) {
 	if st.GroupDocsMost > 1<<20 || st.GroupDocsMost < 1<<19 {
 		t.Errorf("a group held documents of %d bytes", st.GroupDocsMost)
 	}
-	if s.docBytes > 5<<20 {
-		t.Errorf("documents of %d bytes are in memory", s.docBytes)
+	s.mu.RLock()
+	held := s.docBytes
+	s.mu.RUnlock()
+	if held > 5<<20 {
+		t.Errorf("documents of %d bytes are in memory", held)
 	}
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -121,6 +122,11 @@ func (e *Event) wireSize() int {
 	return wireOverhead + len(e.Stream) + len(e.Type) + len(e.Key) + len(e.By) + len(e.Data)
 }
 
+// expect makes room for n more events, or as many as the page can have.
+func (p *pager) expect(n int) {
+	p.events = slices.Grow(p.events, min(n, 1+max(p.lim.Bytes-p.bytes, 0)/wireOverhead))
+}
+
 // add takes the next event, unless the page ended before it. It reports whether the page goes on.
 func (p *pager) add(e *Event) (bool, error) {
 	if p.stop != 0 && e.Seq > p.stop {
@@ -202,8 +208,10 @@ func (r *reader) fromTail() (Page, error) {
 		if r.strm.last <= r.after {
 			return Page{Through: r.head}, nil
 		}
-		if chain, ok := r.backInTail(); ok {
-			return r.emit(chain)
+		if chain, rest := r.backInTail(r.after, r.strm.last); rest <= r.after {
+			r.pager.expect(len(chain))
+			_, err := r.emit(chain)
+			return r.pager.page(r.head), err
 		}
 	}
 	var err error
@@ -218,32 +226,31 @@ func (r *reader) fromTail() (Page, error) {
 	return r.pager.page(r.head), err
 }
 
-// backInTail follows the stream from its head back to the cursor; false: too far.
-func (r *reader) backInTail() (chain []*Event, ok bool) {
-	for seq := r.strm.last; seq > r.after; {
-		e := r.tail.get(seq)
-		if e == nil || len(chain) == backSteps {
-			return nil, false
+// backInTail follows prev links from high down to the cursor low, as far as the tail goes and backSteps allow; the newest
+// event comes first. rest is where to go on; at or below low: the chain is whole.
+func (r *reader) backInTail(low, high Seq) (chain []*Event, rest Seq) {
+	for rest = high; rest > low && len(chain) < backSteps; {
+		e := r.tail.get(rest)
+		if e == nil {
+			break
 		}
 		chain = append(chain, e)
-		seq = e.Prev
+		rest = e.Prev
 	}
-	return chain, true
+	return chain, rest
 }
 
-// emit makes a page of a chain that runs from the newest event to the oldest.
-func (r *reader) emit(chain []*Event) (Page, error) {
-	n := min(len(chain), 1+r.pager.lim.Bytes/wireOverhead)
-	r.pager.events = make([]Event, 0, n)
+// emit adds a chain that runs from the newest event to the oldest; it reports whether the page goes on.
+func (r *reader) emit(chain []*Event) (bool, error) {
 	for i := len(chain) - 1; i >= 0; i-- {
 		if chain[i].Seq > r.head {
 			break
 		}
 		if more, err := r.pager.add(chain[i]); err != nil || !more {
-			return r.pager.page(r.head), err
+			return false, err
 		}
 	}
-	return r.pager.page(r.head), nil
+	return true, nil
 }
 
 // fromFile reads a page from the log's bucket.

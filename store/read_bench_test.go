@@ -43,3 +43,26 @@ func BenchmarkReplay(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMissed reads what a reader has missed of one stream among a thousand: the newest of it is in the tail.
+func BenchmarkMissed(b *testing.B) {
+	const streams, missed = 1000, 100
+	s := openTest(b, filepath.Join(b.TempDir(), "a.tidemark"), quiet())
+	data := fmt.Appendf(nil, `{"text":"%0190d"}`, 1)
+	for range missed {
+		ms := make([]Mutation, streams)
+		for i := range ms {
+			ms[i] = Mutation{ID: NewID(), Stream: Stream(fmt.Sprintf("room/%d", i)), Type: "note", Data: data}
+		}
+		push(b, s, ms...)
+	}
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		n++
+		p, err := s.Read(Only(Stream(fmt.Sprintf("room/%d", n%streams))), 1, PageLimit{})
+		if err != nil || len(p.Events) < missed-1 {
+			b.Fatal(len(p.Events), err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -127,6 +128,41 @@ func TestReadPaths(t *testing.T) {
 		if n <= 0 {
 			t.Errorf("%s: the path was not taken", what)
 		}
+	}
+}
+
+// A page whose newest events are in the tail and whose oldest are not takes the former from there, and is the same page.
+func TestReadAcrossTheTailsEdge(t *testing.T) {
+	s := openTest(t, filepath.Join(t.TempDir(), "a.tidemark"), quiet())
+	const streams, edge = 100, 6000
+	name := func(i int) Stream { return Stream(fmt.Sprintf("s/%d", i%streams)) }
+	fill(t, s, 2*edge, name)
+	cursors := []Seq{0, 1, 2000, edge - 1}
+	limits := []PageLimit{{}, {Bytes: 1000}, {Events: 59}, {Events: 60}, {Events: 61}}
+	want := map[Seq][]Event{}
+	for _, after := range cursors {
+		want[after] = readAll(t, s, Only("s/7"), after, PageLimit{})
+	}
+	s.mu.Lock()
+	s.tail.dropTo(edge)
+	tail := s.tail.view()
+	s.mu.Unlock()
+	for _, after := range cursors {
+		for _, lim := range limits {
+			got := readAll(t, s, Only("s/7"), after, lim)
+			if !reflect.DeepEqual(got, want[after]) {
+				t.Fatalf("after %d, %+v: %d events, want %d", after, lim, len(got), len(want[after]))
+			}
+			for _, e := range got {
+				kept := tail.get(e.Seq)
+				if (e.Seq > edge) != (kept != nil) || kept != nil && &kept.Data[0] != &e.Data[0] {
+					t.Fatalf("event %d is not the tail's", e.Seq)
+				}
+			}
+		}
+	}
+	if s.Stats().HopReads == 0 {
+		t.Error("no links were followed")
 	}
 }
 

@@ -100,34 +100,48 @@ func (r *reader) scanBlock(name Stream, low, high Seq) (bool, error) {
 	return true, nil
 }
 
-// hopBlock follows prev links down from high, keeping only where the records are, then emits upwards.
+// hopBlock follows prev links down from high, keeping only where the events are, then emits upwards. What the tail has is
+// found there without a search, a checksum or a copy.
 func (r *reader) hopBlock(low, high Seq) (bool, error) {
-	type found struct {
-		seq Seq
-		v   []byte
+	tail, high := r.backInTail(low, high)
+	records, err := r.backInFile(low, high)
+	if err != nil {
+		return false, err
 	}
-	chain := make([]found, 0, skipBlock)
-	var rec record
-	for seq := high; seq > low; seq = rec.Prev {
-		v := r.log.get(seq)
-		if v == nil {
-			return false, &CorruptError{Seq: seq, Err: errors.New("the event is missing")}
+	r.pager.expect(len(records) + len(tail))
+	for i := len(records) - 1; i >= 0; i-- {
+		if records[i].seq > r.head {
+			return true, nil
 		}
-		if err := r.parse(seq, v, &rec); err != nil {
-			return false, err
-		}
-		chain = append(chain, found{seq, v})
-	}
-	for i := len(chain) - 1; i >= 0; i-- {
-		if chain[i].seq > r.head {
-			break
-		}
-		more, err := r.take(chain[i].seq, chain[i].v)
+		more, err := r.take(records[i].seq, records[i].v)
 		if err != nil || !more {
 			return false, err
 		}
 	}
-	return true, nil
+	return r.emit(tail)
+}
+
+// found is where the record of an event is.
+type found struct {
+	seq Seq
+	v   []byte
+}
+
+// backInFile follows prev links from high down to the cursor low; the newest record comes first.
+func (r *reader) backInFile(low, high Seq) (chain []found, err error) {
+	c := r.log.cursor()
+	var rec record
+	for seq := high; seq > low; seq = rec.Prev {
+		at, v := c.seek(seq)
+		if v == nil || at != seq {
+			return nil, &CorruptError{Seq: seq, Err: errors.New("the event is missing")}
+		}
+		if err := r.parse(seq, v, &rec); err != nil {
+			return nil, err
+		}
+		chain = append(chain, found{seq, v})
+	}
+	return chain, nil
 }
 
 // take adds the record to the page, in memory of its own.

@@ -42,33 +42,32 @@ func (a *Storm) measure(ctx context.Context, b *Bench, clients, n int) error {
 	if _, err := b.fill(ctx, n*a.Missed, names); err != nil {
 		return err
 	}
-	took, err := a.reconnect(ctx, b, clients, names, first)
+	fs, err := a.reconnect(ctx, b, clients, names, first)
 	if err != nil {
 		return err
 	}
-	return b.report(ctx, fmt.Sprintf("storm: %d clients, %d missed events each, %d streams", clients, a.Missed, n), nil,
-		Figure{"all caught up", took.Seconds(), "s"})
+	return b.report(ctx, fmt.Sprintf("storm: %d clients, %d missed events each, %d streams", clients, a.Missed, n), nil, fs...)
 }
 
 // reconnect measures from the first dial until every client is live. The clients are made before; dialling, handshake,
 // hello and replay count.
-func (a *Storm) reconnect(ctx context.Context, b *Bench, clients int, names []store.Stream, first store.Seq) (time.Duration, error) {
+func (a *Storm) reconnect(ctx context.Context, b *Bench, clients int, names []store.Stream, first store.Seq) ([]Figure, error) {
 	cs := make([]*client.Client, clients)
 	for i := range cs {
 		c, err := client.New(client.Options{URL: b.url(), App: "tidemark-bench"})
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		cs[i] = c
 	}
 	rs := make([]*reader, clients)
-	begin := time.Now()
+	begin, cpu := time.Now(), b.cpu()
 	for i, c := range cs {
 		stream := i % len(names)
 		at := store.Cursor{Seq: first + store.Seq(stream)} // the one event of the stream before those that were missed
 		r, err := b.subscribeOn(c, client.Spec{Filter: store.Only(names[stream]), Since: &at}, nil)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		rs[i] = r
 	}
@@ -79,11 +78,11 @@ func (a *Storm) reconnect(ctx context.Context, b *Bench, clients int, names []st
 			break
 		}
 	}
-	took := time.Since(begin)
+	fs := append([]Figure{{"all caught up", time.Since(begin).Seconds(), "s"}}, cpu.since("client", int64(clients))...)
 	for _, r := range rs {
 		if n := int(r.events.Load()); err == nil && n != a.Missed {
 			err = fmt.Errorf("bench: a client got %d events, not %d", n, a.Missed)
 		}
 	}
-	return took, errors.Join(err, closeReaders(rs))
+	return fs, errors.Join(err, closeReaders(rs))
 }
