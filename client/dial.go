@@ -2,6 +2,7 @@ package client
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha1"
@@ -15,6 +16,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"tidemark/internal/wire"
@@ -37,6 +39,9 @@ func (e *HandshakeError) Error() string {
 
 // maxRetryAfter bounds what a server, or a proxy before it, may ask for, in seconds.
 const maxRetryAfter = 300
+
+// answers are buffers for the answer to a handshake.
+var answers = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
 
 // dialer opens WebSocket connections to one URL.
 type dialer struct {
@@ -90,21 +95,25 @@ func (d *dialer) shake(nc net.Conn, token string) (rest []byte, err error) {
 	var nonce [16]byte
 	rand.Read(nonce[:])
 	key := base64.StdEncoding.EncodeToString(nonce[:])
-	var b strings.Builder
-	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", d.url.RequestURI(), d.url.Host)
-	fmt.Fprintf(&b, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n")
-	fmt.Fprintf(&b, "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Protocol: %s\r\n", key, wire.Subprotocol)
+	b := make([]byte, 0, 512)
+	b = fmt.Appendf(b, "GET %s HTTP/1.1\r\nHost: %s\r\n", d.url.RequestURI(), d.url.Host)
+	b = fmt.Appendf(b, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n")
+	b = fmt.Appendf(b, "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Protocol: %s\r\n", key, wire.Subprotocol)
 	if token != "" {
 		if strings.ContainsAny(token, "\r\n") {
 			return nil, errors.New("client: the token has a line break")
 		}
-		fmt.Fprintf(&b, "Authorization: Bearer %s\r\n", token)
+		b = fmt.Appendf(b, "Authorization: Bearer %s\r\n", token)
 	}
-	b.WriteString("\r\n")
-	if _, err := io.WriteString(nc, b.String()); err != nil {
+	if _, err := nc.Write(append(b, "\r\n"...)); err != nil {
 		return nil, err
 	}
-	br := bufio.NewReader(nc)
+	br := answers.Get().(*bufio.Reader)
+	br.Reset(nc)
+	defer func() {
+		br.Reset(nil)
+		answers.Put(br)
+	}()
 	res, err := http.ReadResponse(br, &http.Request{Method: http.MethodGet})
 	if err != nil {
 		return nil, fmt.Errorf("client: handshake: %w", err)
@@ -125,7 +134,7 @@ func (d *dialer) shake(nc net.Conn, token string) (rest []byte, err error) {
 			res.Header.Get("Sec-WebSocket-Protocol"), wire.Subprotocol)
 	}
 	rest, _ = br.Peek(br.Buffered())
-	return rest, nil
+	return bytes.Clone(rest), nil
 }
 
 func acceptKey(key string) string {

@@ -168,7 +168,7 @@ func (s *Store) warmTail(c *logCursor) error {
 	for i, j := 0, len(run)-1; i < j; i, j = i+1, j-1 {
 		run[i], run[j] = run[j], run[i]
 	}
-	s.tail.runs = append([]tailRun{{events: run, bytes: bytes}}, s.tail.runs...)
+	s.tail.runs = append([]tailRun{newTailRun(run, bytes)}, s.tail.runs...)
 	s.tail.bytes += bytes
 	return nil
 }

@@ -203,13 +203,17 @@ type Standing struct {
 type PageLimit struct {
 	Bytes  int // of the events' approximate wire size; default 256 KiB
 	Events int // default: no limit but Bytes
+
+	// Into is memory that the page's events are put into, as if appended to it; nil: the page gets memory of its own. Only
+	// the events themselves are in it; what they point to is shared as ever.
+	Into []Event
 }
 
 // Page is a run of events of one filter, in log order, that never ends inside an atomic push.
 type Page struct {
-	Events  []Event
-	Through Seq  // everything of the filter up to here has been read: where the next page begins
-	More    bool // there is more between Through and the head that was published when the page was read
+	Events  []Event // the caller's, but for what they point to
+	Through Seq     // everything of the filter up to here has been read: where the next page begins
+	More    bool    // there is more between Through and the head that was published when the page was read
 }
 
 // Doc is the document at (Stream, Key). It may be newer than what the reader asked about; Seq tells.

@@ -14,17 +14,21 @@ type tail struct {
 type tailRun struct {
 	events []Event
 	bytes  int
+	last   Seq // of its events: a search then looks at no run's events but those of the one that it finds
+}
+
+func newTailRun(events []Event, bytes int) tailRun {
+	return tailRun{events, bytes, events[len(events)-1].Seq}
 }
 
 func (r tailRun) first() Seq { return r.events[0].Seq }
-func (r tailRun) last() Seq  { return r.events[len(r.events)-1].Seq }
 
 // eventOverhead is what an event costs in memory beside its record.
 const eventOverhead = 192
 
 // add appends a run and forgets the oldest ones beyond the limit; the newest run always stays.
 func (t *tail) add(events []Event, bytes int) {
-	t.runs = append(t.runs, tailRun{events: events, bytes: bytes})
+	t.runs = append(t.runs, newTailRun(events, bytes))
 	t.bytes += bytes
 	n := 0
 	for over := t.bytes - t.limit; n < len(t.runs)-1 && over > 0; n++ {
@@ -49,7 +53,7 @@ func (t *tail) forget(n int) {
 // dropTo forgets the runs that end at or below a seq.
 func (t *tail) dropTo(seq Seq) {
 	n := 0
-	for n < len(t.runs) && t.runs[n].last() <= seq {
+	for n < len(t.runs) && t.runs[n].last <= seq {
 		n++
 	}
 	t.forget(n)
@@ -66,7 +70,7 @@ func (v tailView) covers(seq Seq) bool { return len(v.runs) > 0 && seq >= v.runs
 
 // find returns the run and index of the first event at or above seq.
 func (v tailView) find(seq Seq) (run, i int) {
-	run = sort.Search(len(v.runs), func(i int) bool { return v.runs[i].last() >= seq })
+	run = sort.Search(len(v.runs), func(i int) bool { return v.runs[i].last >= seq })
 	if run == len(v.runs) {
 		return run, 0
 	}

@@ -7,7 +7,8 @@ import (
 )
 
 // Reader is what the engine reads from a log. All methods may be called concurrently; nothing that they return is above the
-// published head, and what is below it never changes. Returned events and documents are shared and must not be changed.
+// published head, and what is below it never changes. What returned events and documents point to is shared and must not be
+// changed; the slices that they come in are the caller's.
 type Reader interface {
 	// Read returns the events of f after a seq, oldest first. *store.TrimmedError: some of them are gone.
 	Read(f store.Filter, after store.Seq, lim store.PageLimit) (store.Page, error)

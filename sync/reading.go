@@ -1,12 +1,36 @@
 package sync
 
-import "tidemark/store"
+import (
+	"sync"
+
+	"tidemark/store"
+)
 
 // runCap bounds the room that a run gets for growing, so that a topic with one event a minute stays small.
 const runCap = 64 << 10
 
 // runOverhead is what a run costs beside its bytes.
 const runOverhead = 256
+
+// scratches hold the events of a page from when it is read until it is encoded.
+var scratches = sync.Pool{New: func() any { return new([]store.Event) }}
+
+// scratchKept is how many events a scratch may have room for between two pages.
+const scratchKept = 1024
+
+func takeScratch() *[]store.Event { return scratches.Get().(*[]store.Event) }
+
+// putScratch takes back the memory that a page was read into, or what it has outgrown that to.
+func putScratch(s *[]store.Event, page *store.Page) {
+	clear(page.Events)
+	switch n := cap(page.Events); {
+	case n > scratchKept:
+		*s = nil
+	case n > 0:
+		*s = page.Events[:0]
+	}
+	scratches.Put(s)
+}
 
 // reader fetches pages of topics for sessions: out of the runs that are there, else from the log, once for all who wish for
 // the same.
@@ -70,9 +94,11 @@ func (r *reader) fly(b *batch, t *topic, key store.Seq, f *flight, last *run, li
 		t.pages.mu.Unlock()
 		close(f.done)
 	}()
+	into := takeScratch()
 	r.slots <- struct{}{}
-	page, err := r.log.Read(t.filter, f.after, store.PageLimit{Bytes: limit})
+	page, err := r.log.Read(t.filter, f.after, store.PageLimit{Bytes: limit, Into: *into})
 	<-r.slots
+	defer putScratch(into, &page)
 	if err != nil {
 		return err
 	}
@@ -111,7 +137,7 @@ type landing struct {
 func (r *reader) encode(t *topic, after store.Seq, page *store.Page, last *run) landing {
 	need := 0
 	for i := range page.Events {
-		need += textSize(&page.Events[i])
+		need += textSize(&page.Events[i], t.filter.Wide())
 	}
 	l := landing{after: after, until: page.Through, marks: make([]mark, 0, len(page.Events))}
 	if last != nil && len(last.bytes) > 0 && cap(last.bytes)-len(last.bytes) > need {
@@ -134,9 +160,29 @@ func (r *reader) encode(t *topic, after store.Seq, page *store.Page, last *run) 
 	return l
 }
 
-// textSize is about what an event takes on the wire.
-func textSize(ev *store.Event) int {
-	return 190 + len(ev.Stream) + len(ev.Type) + len(ev.Key) + len(ev.By) + len(ev.Data)
+// textSize is what an event takes on the wire, with the comma, and a little more; only what has to be escaped may take less
+// here than there.
+func textSize(ev *store.Event, withStream bool) int {
+	const always = len(`{"seq":,"prev":,"id":"01234567-89ab-cdef-0123-456789abcdef","type":"delete","data":,"at":1234567890123},`)
+	n := always + 2*decimals(ev.Seq) + len(ev.Type) + len(ev.Data)
+	if withStream {
+		n += len(`"stream":"",`) + len(ev.Stream)
+	}
+	if ev.Key != "" || ev.By != "" || ev.Op != store.OpNone {
+		n += len(`"key":"","op":"delete","by":"",`) + len(ev.Key) + len(ev.By)
+	}
+	if ev.Flags.Has(store.FlagBytes) {
+		n += len(`64"..."`) + len(ev.Data)/3
+	}
+	return n
+}
+
+func decimals(n store.Seq) int {
+	d := 1
+	for ; n >= 10; n /= 10 {
+		d++
+	}
+	return d
 }
 
 // growth is the room for a run that follows another: busy topics get more.

@@ -163,19 +163,28 @@ func (hs *handshake) readToken(r *http.Request) *refusal {
 	return nil
 }
 
+// What gws reads in every request; it changes nothing of it.
+var (
+	connectionHeader = []string{"Upgrade"}
+	upgradeHeader    = []string{"websocket"}
+	versionHeader    = []string{"13"}
+	protocolHeader   = []string{wire.Subprotocol}
+	extensionsHeader = []string{"permessage-deflate; server_no_context_takeover; client_no_context_takeover"}
+)
+
 // request returns the request that gws is given: nothing of what the client sent but what was checked.
 func (hs *handshake) request() *http.Request {
 	h := http.Header{
-		"Connection":            {"Upgrade"},
-		"Upgrade":               {"websocket"},
-		"Sec-Websocket-Version": {"13"},
+		"Connection":            connectionHeader,
+		"Upgrade":               upgradeHeader,
+		"Sec-Websocket-Version": versionHeader,
 		"Sec-Websocket-Key":     {hs.key},
 	}
 	if hs.protocol {
-		h["Sec-Websocket-Protocol"] = []string{wire.Subprotocol}
+		h["Sec-Websocket-Protocol"] = protocolHeader
 	}
 	if hs.deflate {
-		h["Sec-Websocket-Extensions"] = []string{"permessage-deflate; server_no_context_takeover; client_no_context_takeover"}
+		h["Sec-Websocket-Extensions"] = extensionsHeader
 	}
 	return &http.Request{Method: http.MethodGet, Header: h}
 }

@@ -211,7 +211,8 @@ type out struct {
 	buf    []byte       // less than a chunk
 	small  []byte       // its memory
 	large  *[chunk]byte // or this
-	bufs   [2][]byte    // what write hands to the kernel
+	header [maxHeader]byte
+	bufs   [2][]byte // what write hands to the kernel
 	vec    net.Buffers
 	broken bool // a frame was written in part: nothing can follow
 }
@@ -259,8 +260,7 @@ func (o *out) control(op byte, payload []byte) {
 }
 
 func (o *out) head(first byte, n int) {
-	var h [maxHeader]byte
-	o.add(appendHeader(h[:0], first, n))
+	o.add(appendHeader(o.header[:0], first, n))
 }
 
 // add takes bytes in, and writes whole chunks: of large pieces without copying them.

@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -13,6 +14,7 @@ var readTests = []test{
 	{"exact, prefix, all", readFilters},
 	{"from any cursor", readFromAnywhere},
 	{"page bounds", readBounds},
+	{"into memory that is there", readInto},
 	{"nothing to read", readNothing},
 	{"reserved streams", readReserved},
 	{"across a trim", readTrimmed},
@@ -124,6 +126,34 @@ func readBounds(k *kit) {
 		}
 	})
 }
+
+// readInto: memory that is brought along changes nothing of the page, and remains the caller's.
+func readInto(k *kit) {
+	k.spread(500)
+	k.twice(func() {
+		k.Helper()
+		for _, f := range []string{"dense", "room/**", "**"} {
+			for _, room := range []int{1, 20, 1000} {
+				into := make([]store.Event, 0, room)
+				for after := store.Seq(0); after < 600; after += 37 {
+					for _, n := range []int{0, 7} {
+						want, err := k.Read(filter(f), after, store.PageLimit{Events: n})
+						if err != nil {
+							k.Fatal(err)
+						}
+						got, err := k.Read(filter(f), after, store.PageLimit{Events: n, Into: into})
+						if err != nil || !slices.EqualFunc(got.Events, want.Events, same) || got.Through != want.Through || got.More != want.More {
+							k.Fatalf("%s after %d, room for %d: %+v, %v, want %+v", f, after, room, got, err, want)
+						}
+						clear(got.Events)
+					}
+				}
+			}
+		}
+	})
+}
+
+func same(a, b store.Event) bool { return reflect.DeepEqual(a, b) }
 
 func readNothing(k *kit) {
 	for _, f := range []string{"a", "a/**", "**"} {
