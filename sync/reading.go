@@ -23,6 +23,9 @@ func takeScratch() *[]store.Event { return scratches.Get().(*[]store.Event) }
 // putScratch takes back the memory that a page was read into, or what it has outgrown that to.
 func putScratch(s *[]store.Event, page *store.Page) {
 	clear(page.Events)
+	if page.Events == nil { // an error: some may have been read
+		clear((*s)[:cap(*s)])
+	}
 	switch n := cap(page.Events); {
 	case n > scratchKept:
 		*s = nil
