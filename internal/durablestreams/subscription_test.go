@@ -32,14 +32,18 @@ func (s *site) act(action string, c claimed, body string) reply {
 // wakes reads how many wakes the stream of workers tells of, once it is at least n.
 func (s *site) wakes(n int) int {
 	s.t.Helper()
-	for range 200 {
+	for begin := time.Now(); time.Since(begin) < 30*time.Second; {
 		r := s.do("GET", "w", "")
 		if r.status == 200 {
 			if got := len(decodeAs[[]wakeEvent](s.t, r.body)); got >= n {
 				return got
 			}
 		}
-		s.do("GET", "w?offset=now&live=long-poll", "")
+		if r.status != 404 {
+			s.do("GET", "w?offset=now&live=long-poll", "")
+		} else {
+			time.Sleep(time.Millisecond) // the first wake makes the stream
+		}
 	}
 	s.t.Fatal("no wake came")
 	return 0
