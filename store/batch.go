@@ -8,7 +8,7 @@ import (
 )
 
 // The log's bucket has an entry for each event that was committed alone, and one for each run of small events that were
-// committed together: bbolt takes as long for an entry of 4 KiB as for one of 300 bytes. The key is the seq of the entry's
+// committed together: bbolt takes as long for an entry of 2 KiB as for one of 300 bytes. The key is the seq of the entry's
 // last event, so that the first entry at or above a seq is the one that holds it. The value is a record, or a batch: its head,
 // then the records of consecutive seqs. docs/storage.md, "Bucket log"; docs/decisions/0007 has the reasons.
 
@@ -19,8 +19,9 @@ const (
 	batchEnd  = 2
 )
 
-// batchRoom is the size of the largest batch: two of them fill two pages, the least that bbolt puts into a leaf.
-func batchRoom(pageSize int) int { return min(pageSize, 1<<16-1) - pageHeader/2 - pageElement - 8 }
+// batchRoom is the size of the largest batch: two of them, the least that bbolt puts into a leaf, fit into a page. So the log
+// grows by single pages, and makes use of every page that is free.
+func batchRoom(pageSize int) int { return (min(pageSize, 1<<16)-pageHeader)/2 - pageElement - 8 }
 
 // logEntry is one entry of the log's bucket.
 type logEntry struct {
