@@ -204,8 +204,8 @@ type PageLimit struct {
 	Bytes  int // of the events' approximate wire size; default 256 KiB
 	Events int // default: no limit but Bytes
 
-	// Into is memory that the page's events are put into, as if appended to it; nil: the page gets memory of its own. Only
-	// the events themselves are in it; what they point to is shared as ever.
+	// Into is memory that the page's events are put into, over what is in it; nil, or too small: the page gets memory of its
+	// own. Only the events themselves are in it; what they point to is shared as ever.
 	Into []Event
 }
 

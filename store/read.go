@@ -84,7 +84,7 @@ func (s *Store) newReader(f Filter, after Seq, lim PageLimit) *reader {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r := &reader{s: s, f: f, after: after, head: s.Head(), floor: s.floor.seq, tail: s.tail.view()}
-	r.pager = pager{r: r, lim: lim, events: lim.Into}
+	r.pager = pager{r: r, lim: lim, events: lim.Into[:0]}
 	if name, exact := f.Stream(); !exact {
 		r.known = true
 		if f != All && after < r.head && !r.inTail() {
