@@ -446,6 +446,7 @@ func (c *plImages) checkRecording(rec *plRecording, part, parts int, rep *plRepo
 		if err == nil {
 			err = c.check(truth)
 		}
+		c.fresh = err != nil
 		if err != nil {
 			rep.bad(fmt.Sprintf("operation %d (%.200v), %s: %v", at, rec.Ops[at], img.how, err))
 		}
@@ -468,32 +469,46 @@ func (rec *plRecording) each(fn func(at int, d *plDisk, img plImage), hear func(
 
 // plImages makes images in a folder.
 type plImages struct {
-	dir string
-	o   Options
-	r   *rand.Rand
-	buf []byte
-	n   int
+	dir   string
+	o     Options
+	r     *rand.Rand
+	buf   []byte
+	n     int
+	fresh bool // the next image must not use the files of the last one
 }
 
-// put writes an image into the folder, in the place of what is there. The files are new ones: a start that failed may have left
-// the old ones locked.
+// put writes an image into the folder, in the place of what is there. After a check that failed the files are new ones: the start
+// may have left the old ones locked.
 func (c *plImages) put(d *plDisk, img plImage) error {
 	old, err := os.ReadDir(c.dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range old {
+		if _, keep := img.dir[e.Name()]; keep && !c.fresh {
+			continue
+		}
 		if err := os.Remove(filepath.Join(c.dir, e.Name())); err != nil {
 			return err
 		}
 	}
 	for name, n := range img.dir {
 		c.buf = d.content(c.buf[:0], img, n)
-		if err := os.WriteFile(filepath.Join(c.dir, name), c.buf, 0o600); err != nil {
+		if err := plWriteOver(filepath.Join(c.dir, name), c.buf); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// plWriteOver is os.WriteFile, but uses the file's memory again.
+func plWriteOver(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Truncate(int64(len(b))), f.Close())
 }
 
 // content appends a file of an image to an empty buffer.

@@ -370,7 +370,7 @@ func plCheckAll(t testing.TB, recs []*plRecording) []plReport {
 func plCheckPart(recordings, dir string, part, parts int) (reports []plReport) {
 	var out, errs bytes.Buffer
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), plEnv+"=check", plEnv+"_REC="+recordings, plEnv+"_DIR="+dir, plEnv+fmt.Sprintf("_PART=%d/%d", part, parts))
+	cmd.Env = append(os.Environ(), plEnv+"=check", "GOMAXPROCS=1", plEnv+"_REC="+recordings, plEnv+"_DIR="+dir, plEnv+fmt.Sprintf("_PART=%d/%d", part, parts))
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
 	if e := json.Unmarshal(out.Bytes(), &reports); e != nil || err != nil {
