@@ -11,7 +11,11 @@ import (
 
 // The order is that of a sorted list, whatever comes and goes.
 func TestDocOrder(t *testing.T) {
-	for seed := range seeds(40) {
+	n := uint64(40)
+	if testing.Short() {
+		n = 4
+	}
+	for seed := range n {
 		r := rand.New(rand.NewPCG(seed, 3))
 		var o docOrder
 		var want []DocKey
@@ -64,7 +68,11 @@ func TestPagesOfManyDocuments(t *testing.T) {
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
 	r := rand.New(rand.NewPCG(1, 1))
 	want := map[DocKey]string{}
-	for round := range 6 {
+	rounds := 6
+	if testing.Short() {
+		rounds = 4
+	}
+	for round := range rounds {
 		var ms []Mutation
 		for range 2000 {
 			m := put(Stream([]string{"$own", "a/1", "a/2", "b"}[r.IntN(4)]), fmt.Sprint(r.IntN(5000)), fmt.Sprintf(`"%d"`, r.IntN(1000)))

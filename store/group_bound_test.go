@@ -153,7 +153,11 @@ func commitTogether(t *testing.T, s *Store, ps ...*Push) {
 // Cutting groups changes nothing but the groups: whatever a push holds, its verdicts are the same.
 func TestCutGroupsJudgeTheSame(t *testing.T) {
 	var cuts int64
-	for seed := range seeds(150) {
+	n := uint64(150)
+	if testing.Short() {
+		n = 15
+	}
+	for seed := range n {
 		r := rand.New(rand.NewPCG(seed, 7))
 		var logs [2]*Store
 		for i, docs := range []int{0, 3000} {
@@ -229,7 +233,10 @@ func TestDocumentsInMemoryAreBounded(t *testing.T) {
 	o := quiet()
 	o.flush.bytes = 2 << 20
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
-	const docs = 400
+	docs := 400
+	if testing.Short() {
+		docs = 100 // of 64 KiB: twice what may be in memory
+	}
 	big := fmt.Sprintf(`{"v":"%0*d"}`, 64<<10, 7)
 	for i := range docs {
 		push(t, s, put("s", fmt.Sprint(i), big))

@@ -281,9 +281,9 @@ func (f *idsFile) sameAs(want map[ID]idEntry) {
 
 // Random histories against a map.
 func TestIDsRandom(t *testing.T) {
-	seeds := uint64(12)
+	seeds, steps := uint64(12), 400
 	if testing.Short() {
-		seeds = 3
+		seeds, steps = 3, 80
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -291,7 +291,7 @@ func TestIDsRandom(t *testing.T) {
 			f, m := newIDsFile(t), newIDMaker(seed)
 			flushed, fresh := map[ID]idEntry{}, []idEntry{}
 			var job *idMerge
-			for range 400 {
+			for range steps {
 				switch n := m.r.IntN(12); {
 				case n < 4:
 					for range 1 + m.r.IntN(200<<m.r.IntN(4)) {
@@ -493,9 +493,13 @@ func TestIDsDamage(t *testing.T) {
 			return b.Put(key, edit(slices.Clone(b.Get(key))))
 		})
 	}
+	step := 61
+	if testing.Short() {
+		step *= 10
+	}
 	var good []byte
 	change(chunk, func(b []byte) []byte { good = b; return b })
-	for i := 0; i < len(good); i += 61 {
+	for i := 0; i < len(good); i += step {
 		change(chunk, func(b []byte) []byte { b[i] ^= 1 << (i % 8); return b })
 		f.wantNamed(es[:chunkIDs], i)
 		change(chunk, func([]byte) []byte { return good })

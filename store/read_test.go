@@ -293,7 +293,11 @@ func TestReadersOutliveTheMap(t *testing.T) {
 		})
 	}
 	data := `"` + strings.Repeat("x", 10<<10) + `"`
-	for range 500 {
+	n := 500
+	if testing.Short() {
+		n = 200
+	}
+	for range n {
 		push(t, s, note("b", data))
 	}
 	close(done)
