@@ -2,6 +2,7 @@ package sync
 
 import (
 	"fmt"
+	"runtime/debug"
 	"testing"
 
 	"tidemark/store"
@@ -11,6 +12,7 @@ import (
 // connections can happen, in a small scope: whatever the order, in the end the client has every event once, is live, and no
 // pong promised too much.
 func TestInterleavings(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(1000)) // each run is a small heap, and soon garbage
 	scopes := map[From][]world{
 		FromStart: {{commits: 2, pings: 1, drops: 1}, {commits: 3, drops: 1}},
 		FromNow:   {{commits: 2, pings: 1, drops: 1}},
