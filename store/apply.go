@@ -24,25 +24,21 @@ func (s *Store) Apply(ctx context.Context, events []Event) error {
 }
 
 func (s *Store) applyGroup(events []Event) error {
-	crc := s.lastCRC
 	var g *group
-	err := s.update(func(tx *bolt.Tx) error {
+	err := s.view(func(tx *bolt.Tx) error {
 		g = s.newGroup(tx, nil, nil)
 		for i := range events {
 			if err := g.place(&events[i]); err != nil {
 				return err
 			}
 		}
-		if len(g.events) == 0 {
-			return errNothing
-		}
-		return g.write()
-	})
-	if err == errNothing {
 		return nil
+	})
+	if err != nil || len(g.events) == 0 {
+		return err
 	}
-	if err != nil {
-		s.lastCRC = crc
+	g.encode()
+	if err := s.save(g); err != nil {
 		return err
 	}
 	s.counters.commits.Add(1)

@@ -20,7 +20,7 @@ type BackupInfo struct {
 // complete and verified; an existing one is refused (fs.ErrExist). progress, if not nil, is told how much is done.
 func (s *Store) Backup(ctx context.Context, path string, progress func(done, total int64)) (BackupInfo, error) {
 	start := time.Now()
-	c := &copier{ctx: ctx, view: s.view, identity: s.identity, lineage: s.lineage, ids: s.ids, progress: half(progress)}
+	c := &copier{ctx: ctx, view: s.viewLog, identity: s.identity, lineage: s.lineage, ids: s.ids, progress: half(progress)}
 	// On the writer goroutine nothing is trimmed or flushed in between.
 	begin := func() error {
 		s.mu.Lock()

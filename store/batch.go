@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"sort"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -87,10 +88,21 @@ func (e *logEntry) behind(seq Seq) []byte {
 	return w.value(nil)
 }
 
-// logBucket reads the log's bucket in a transaction. What it returns is valid within that.
-type logBucket struct{ b *bolt.Bucket }
+// rawRecord is a record of the log as it stands there.
+type rawRecord struct {
+	seq Seq
+	v   []byte
+}
 
-func logOf(tx *bolt.Tx) logBucket { return logBucket{tx.Bucket(bucketLog)} }
+// logBucket reads the log in a transaction: its bucket, and behind that the records that are still in the journal. What it
+// returns is valid within the transaction.
+type logBucket struct {
+	b      *bolt.Bucket
+	behind []rawRecord // some may be in the bucket already
+}
+
+// logOf returns the log without what is in the journal.
+func logOf(tx *bolt.Tx) logBucket { return logBucket{b: tx.Bucket(bucketLog)} }
 
 // get returns the record at a seq, nil if there is none.
 func (l logBucket) get(seq Seq) []byte {
@@ -101,7 +113,7 @@ func (l logBucket) get(seq Seq) []byte {
 	return nil
 }
 
-// head returns the seq of the last record, the floor if there is none.
+// head returns the seq of the bucket's last record, the floor if there is none.
 func (l logBucket) head(floor Seq) (Seq, error) {
 	k, _ := l.b.Cursor().Last()
 	switch {
@@ -113,7 +125,7 @@ func (l logBucket) head(floor Seq) (Seq, error) {
 	return keySeq(k), nil
 }
 
-func (l logBucket) cursor() logCursor { return logCursor{c: l.b.Cursor()} }
+func (l logBucket) cursor() logCursor { return logCursor{c: l.b.Cursor(), behind: l.behind} }
 
 // dropTo removes the records up to a seq, and tells whether an entry was cut in two.
 func (l logBucket) dropTo(seq Seq) (cut bool, err error) {
@@ -142,10 +154,12 @@ func (l logBucket) dropTo(seq Seq) (cut bool, err error) {
 // logCursor walks the records of the log. Its methods return the seq and the record that they come to; the record is nil
 // when there is none.
 type logCursor struct {
-	c     *bolt.Cursor
-	e     logEntry
-	i     int // in the entry
-	ahead readAhead
+	c      *bolt.Cursor
+	behind []rawRecord
+	e      logEntry
+	i      int // in the entry
+	past   int // where the entry is in behind, counted from 1; 0: it is in the bucket
+	ahead  readAhead
 }
 
 // seek goes to the first record at or above a seq.
@@ -153,7 +167,7 @@ func (c *logCursor) seek(seq Seq) (Seq, []byte) {
 	var key [8]byte
 	binary.BigEndian.PutUint64(key[:], uint64(seq))
 	if !c.enter(c.c.Seek(key[:])) {
-		return 0, nil
+		return c.pass(seq)
 	}
 	if seq > c.e.first {
 		c.i = min(int(seq-c.e.first), c.e.n-1)
@@ -163,34 +177,70 @@ func (c *logCursor) seek(seq Seq) (Seq, []byte) {
 
 func (c *logCursor) first() (Seq, []byte) {
 	if !c.enter(c.c.First()) {
-		return 0, nil
+		return c.pass(0)
 	}
 	return c.here()
 }
 
-func (c *logCursor) last() (Seq, []byte) { return c.end(c.c.Last()) }
+func (c *logCursor) last() (Seq, []byte) {
+	k, v := c.c.Last()
+	if n := len(c.behind); n > 0 && endsBefore(k, c.behind[n-1].seq) {
+		return c.at(n)
+	}
+	return c.end(k, v)
+}
 
 func (c *logCursor) next() (Seq, []byte) {
 	if c.i++; c.i < c.e.n {
 		return c.here()
 	}
+	if c.past > 0 {
+		return c.at(c.past + 1)
+	}
+	above := c.e.first + Seq(c.e.n)
 	if !c.enter(c.c.Next()) {
-		return 0, nil
+		return c.pass(above)
 	}
 	c.ahead.at(c.e.recs)
 	return c.here()
 }
 
 func (c *logCursor) prev() (Seq, []byte) {
-	if c.i--; c.i < 0 {
+	if c.i--; c.i >= 0 {
+		return c.here()
+	}
+	if c.past == 0 {
 		return c.end(c.c.Prev())
 	}
+	k, v := c.c.Last()
+	if c.past > 1 && endsBefore(k, c.behind[c.past-2].seq) {
+		return c.at(c.past - 1)
+	}
+	return c.end(k, v)
+}
+
+// endsBefore reports whether the bucket, whose last key is k, ends before a seq.
+func endsBefore(k []byte, seq Seq) bool { return k == nil || len(k) == 8 && keySeq(k) < seq }
+
+// pass goes to the first record of the journal at or above a seq, which is above all that are in the bucket.
+func (c *logCursor) pass(seq Seq) (Seq, []byte) {
+	return c.at(1 + sort.Search(len(c.behind), func(i int) bool { return c.behind[i].seq >= seq }))
+}
+
+// at goes to a record of the journal, counted from 1.
+func (c *logCursor) at(past int) (Seq, []byte) {
+	c.e, c.i, c.past = logEntry{}, 0, 0
+	if past > len(c.behind) {
+		return 0, nil
+	}
+	r := c.behind[past-1]
+	c.e, c.past = logEntry{first: r.seq, n: 1, recs: r.v}, past
 	return c.here()
 }
 
 // enter takes up an entry of the bucket, at its first record.
 func (c *logCursor) enter(k, v []byte) bool {
-	c.e, c.i = logEntry{}, 0
+	c.e, c.i, c.past = logEntry{}, 0, 0
 	if k == nil {
 		return false
 	}

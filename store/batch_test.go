@@ -28,7 +28,7 @@ func TestLogBucketIsASortedList(t *testing.T) {
 			}
 		}
 		update(func(tx *bolt.Tx) error { _, err := tx.CreateBucket(bucketLog); return err })
-		var list []copiedRecord
+		var list []rawRecord
 		var w logWriter
 		seq := Seq(0)
 		for range 12 {
@@ -43,7 +43,7 @@ func TestLogBucketIsASortedList(t *testing.T) {
 						rec = bytes.Repeat([]byte{1}, rnd.IntN(3*4096)+1)
 					}
 					rec[0] = recordVersion
-					list = append(list, copiedRecord{seq, rec})
+					list = append(list, rawRecord{seq, rec})
 					if err := w.add(seq, rec); err != nil {
 						return err
 					}
@@ -71,7 +71,7 @@ func TestLogBucketIsASortedList(t *testing.T) {
 	}
 }
 
-func compareLog(t *testing.T, log logBucket, list []copiedRecord, rnd *rand.Rand) {
+func compareLog(t *testing.T, log logBucket, list []rawRecord, rnd *rand.Rand) {
 	t.Helper()
 	c := log.cursor()
 	same := func(what string, i int, seq Seq, rec []byte) {
@@ -81,8 +81,8 @@ func compareLog(t *testing.T, log logBucket, list []copiedRecord, rnd *rand.Rand
 			if rec != nil {
 				t.Fatalf("%s: event %d, want none", what, seq)
 			}
-		case rec == nil || seq != list[i].seq || !bytes.Equal(rec, list[i].rec):
-			t.Fatalf("%s: event %d with %d bytes, want %d with %d", what, seq, len(rec), list[i].seq, len(list[i].rec))
+		case rec == nil || seq != list[i].seq || !bytes.Equal(rec, list[i].v):
+			t.Fatalf("%s: event %d with %d bytes, want %d with %d", what, seq, len(rec), list[i].seq, len(list[i].v))
 		}
 	}
 	seq, rec := c.first()
@@ -101,7 +101,7 @@ func compareLog(t *testing.T, log logBucket, list []copiedRecord, rnd *rand.Rand
 	}
 	for range min(len(list), 20) {
 		i := rnd.IntN(len(list))
-		if got := log.get(list[i].seq); !bytes.Equal(got, list[i].rec) {
+		if got := log.get(list[i].seq); !bytes.Equal(got, list[i].v) {
 			t.Fatalf("get %d: %d bytes", list[i].seq, len(got))
 		}
 		at := list[i].seq
@@ -142,6 +142,7 @@ func TestTrimInsideABatch(t *testing.T) {
 		ms = append(ms, note(Stream(fmt.Sprintf("s/%d", i%3)), fmt.Sprint(i)))
 	}
 	push(t, s, ms...)
+	noJournal(t, s)
 	if st := s.Stats(); st.Batches == 0 {
 		t.Fatalf("no batch: %+v", st)
 	}
@@ -152,7 +153,7 @@ func TestTrimInsideABatch(t *testing.T) {
 		t.Errorf("floor %d, %d batches cut", st.Floor, st.BatchesCut)
 	}
 	for range 2 {
-		cold(s)
+		cold(t, s)
 		if es := readAll(t, s, All, 7, PageLimit{}); len(es) != 33 || es[0].Seq != 8 || es[32].Seq != 40 {
 			t.Errorf("%d events: %+v", len(es), es)
 		}

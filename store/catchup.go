@@ -10,7 +10,7 @@ import (
 // catchUp folds the log from the checkpoint to its end into the overlays, and fills the tail. It is the last step of
 // Open; nobody else sees the store yet.
 func (s *Store) catchUp(tx *bolt.Tx) error {
-	c := logOf(tx).cursor()
+	c := logBucket{tx.Bucket(bucketLog), s.waiting}.cursor()
 	f := logFolder{s: s, tx: tx}
 	if err := f.begin(&c); err != nil {
 		return err

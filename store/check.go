@@ -29,6 +29,7 @@ const (
 	CheckFilter     = "filter"     // no filter denies an id that it has
 	CheckBaseHeads  = "base-heads" // what trimming left behind is possible
 	CheckBaseDocs   = "base-docs"
+	CheckJournal    = "journal" // form, and that nothing is missing between its entries
 )
 
 // Problem is one violation of an invariant.
@@ -80,7 +81,7 @@ func Check(ctx context.Context, path string, progress func(done, total int64)) (
 		return Report{}, err
 	}
 	o.mmapSize = 0
-	db, err := openBolt(path, &o)
+	db, err := openWhole(path, &o)
 	if err != nil {
 		return Report{}, err
 	}
@@ -145,6 +146,7 @@ func (c *checker) run(tx *bolt.Tx) error {
 	if err := checkFormat(tx); err != nil {
 		return err
 	}
+	c.checkJournal()
 	for _, walk := range []func() error{
 		c.readMeta, c.baseHeads, c.baseDocs, c.readHeads, c.readDocs, c.walkLog, c.compareViews, c.compareDocs, c.compareIDs,
 	} {
@@ -156,6 +158,17 @@ func (c *checker) run(tx *bolt.Tx) error {
 		c.progress(c.done, c.done)
 	}
 	return nil
+}
+
+// checkJournal looks at the journal. It is empty: what it held was put into the log's bucket when the file was opened.
+func (c *checker) checkJournal() {
+	_, held, err := openJournal(c.tx, false)
+	switch {
+	case errors.Is(err, errJournal):
+		c.problem(CheckJournal, 0, "%v", errors.Unwrap(err))
+	case err == nil && len(held) > 0:
+		c.problem(CheckJournal, held[0].seq, "it is not in the log's bucket")
+	}
 }
 
 // checkPages asks bbolt about its structure.

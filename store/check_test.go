@@ -79,6 +79,14 @@ func snapshotFile(t testing.TB, s *Store, to string) {
 	}
 }
 
+// noJournal has what is in the journal put into the log's bucket.
+func noJournal(t testing.TB, s *Store) {
+	t.Helper()
+	if err := s.onWriter(t.Context(), func() error { return s.update(func(*bolt.Tx) error { return nil }) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // checkedFile makes a file with a floor, views behind the head, and everything else that Check looks at.
 func checkedFile(t testing.TB) string {
 	t.Helper()
@@ -91,6 +99,7 @@ func checkedFile(t testing.TB) string {
 	history(t, s, 60)
 	for {
 		history(t, s, 20)
+		noJournal(t, s)
 		path := filepath.Join(dir, "file")
 		snapshotFile(t, s, path)
 		r := mustCheck(t, path)
@@ -179,7 +188,7 @@ func relog(edit func(r *record) bool) func(*bolt.Tx) error {
 		if err != nil {
 			return err
 		}
-		var all []copiedRecord
+		var all []rawRecord
 		crc := floor.crc
 		ckpt.bytes = 0
 		c := logOf(tx).cursor()
@@ -193,7 +202,7 @@ func relog(edit func(r *record) bool) func(*bolt.Tx) error {
 				r.PrevCRC = crc
 				b := appendRecord(nil, &r)
 				crc = r.chain()
-				all = append(all, copiedRecord{r.Seq, b})
+				all = append(all, rawRecord{r.Seq, b})
 				if r.Seq <= ckpt.seq {
 					ckpt.bytes += int64(len(b))
 				}
@@ -208,7 +217,7 @@ func relog(edit func(r *record) bool) func(*bolt.Tx) error {
 		var log logWriter
 		log.begin(tx)
 		for _, e := range all {
-			if err := log.add(e.seq, e.rec); err != nil {
+			if err := log.add(e.seq, e.v); err != nil {
 				return err
 			}
 		}

@@ -12,7 +12,7 @@ import (
 // its writers make it: a long read transaction would pin every page that they free.
 type copier struct {
 	ctx      context.Context
-	view     func(func(*bolt.Tx) error) error // short read transactions on the source
+	view     func(func(*bolt.Tx, logBucket) error) error // short read transactions on the source
 	dst      *bolt.DB
 	progress func(done, total int64)
 
@@ -66,7 +66,7 @@ func (c *copier) read(fn func(*bolt.Tx) error) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	return c.view(fn)
+	return c.view(func(tx *bolt.Tx, _ logBucket) error { return fn(tx) })
 }
 
 // base copies what trimming left behind; the views begin as the base.
@@ -130,7 +130,7 @@ func (c *copier) page(name, after []byte) (page []copied, last []byte, err error
 // log copies the records and folds them into the views, batch by batch.
 func (c *copier) log() error {
 	for after := c.floor.seq; ; {
-		var batch []copiedRecord
+		var batch []rawRecord
 		for size := 0; size < copyBatch && after < c.upTo; {
 			page, err := c.records(after)
 			if err != nil {
@@ -140,7 +140,7 @@ func (c *copier) log() error {
 				break
 			}
 			for _, e := range page {
-				size += len(e.rec)
+				size += len(e.v)
 			}
 			batch, after = append(batch, page...), page[len(page)-1].seq
 		}
@@ -159,15 +159,13 @@ func (c *copier) log() error {
 	}
 }
 
-type copiedRecord struct {
-	seq Seq
-	rec []byte
-}
-
 // records reads records after a seq, in memory of their own.
-func (c *copier) records(after Seq) (page []copiedRecord, err error) {
-	err = c.read(func(tx *bolt.Tx) error {
-		cur := logOf(tx).cursor()
+func (c *copier) records(after Seq) (page []rawRecord, err error) {
+	if err := c.ctx.Err(); err != nil {
+		return nil, err
+	}
+	err = c.view(func(_ *bolt.Tx, log logBucket) error {
+		cur := log.cursor()
 		buf := make([]byte, 0, copyPage)
 		for seq, v := cur.seek(after + 1); v != nil && seq <= c.upTo; seq, v = cur.next() {
 			if len(buf)+len(v) > cap(buf) && len(page) > 0 {
@@ -175,7 +173,7 @@ func (c *copier) records(after Seq) (page []copiedRecord, err error) {
 			}
 			start := len(buf)
 			buf = append(buf, v...)
-			page = append(page, copiedRecord{seq, buf[start:len(buf):len(buf)]})
+			page = append(page, rawRecord{seq, buf[start:len(buf):len(buf)]})
 		}
 		return nil
 	})
@@ -184,13 +182,13 @@ func (c *copier) records(after Seq) (page []copiedRecord, err error) {
 
 // write puts records into the copy, with the views as they are after them, and returns those that are too much for one
 // transaction because of the documents that they change.
-func (c *copier) write(tx *bolt.Tx, batch []copiedRecord) (rest []copiedRecord, err error) {
+func (c *copier) write(tx *bolt.Tx, batch []rawRecord) (rest []rawRecord, err error) {
 	f := viewFolder{tx: tx, heads: make(map[Stream]*headState), docs: make(map[DocKey]*docState)}
 	var log logWriter
 	log.begin(tx)
 	for i, e := range batch {
 		var r record
-		if err := parseRecord(e.seq, e.rec, &r); err != nil {
+		if err := parseRecord(e.seq, e.v, &r); err != nil {
 			return nil, err
 		}
 		if err := f.fold(&r); err != nil {
@@ -199,10 +197,10 @@ func (c *copier) write(tx *bolt.Tx, batch []copiedRecord) (rest []copiedRecord, 
 		if r.Seq > c.inRuns && !r.Flags.Has(FlagStub) {
 			c.loose = append(c.loose, idEntry{ID: r.ID, Seq: r.Seq, FP: r.fingerprint()})
 		}
-		c.bytes += int64(len(e.rec))
+		c.bytes += int64(len(e.v))
 		c.events++
 		c.reached, c.headID = r.Seq, r.ID
-		if err := log.add(e.seq, e.rec); err != nil {
+		if err := log.add(e.seq, e.v); err != nil {
 			return nil, err
 		}
 		if f.loaded > copyDocs {

@@ -118,6 +118,14 @@ func lockFile(f *os.File, path string) error {
 	return fmt.Errorf("store: lock %s: %w", path, err)
 }
 
+// forgetHolder takes the name of the process away that no longer has the file open. There may have been no room for it.
+func forgetHolder(path string) error {
+	if err := os.Remove(path + ".pid"); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 func holder(path string) string {
 	b, err := os.ReadFile(path + ".pid")
 	if pid := strings.TrimSpace(string(b)); err == nil && pid != "" {
@@ -133,5 +141,5 @@ func Recover(path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), os.Remove(path+".pid"))
+	return errors.Join(f.Close(), forgetHolder(path))
 }

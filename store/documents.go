@@ -38,7 +38,7 @@ func (s *Store) docState(at DocKey) (state docState, err error) {
 // Documents returns the documents of f after a position, in order, of about limit bytes, as they are now: each carries the
 // seq of its last event, and none is newer than the page's Head.
 func (s *Store) Documents(f Filter, after DocKey, limit int) (DocPage, error) {
-	page, err := s.docStates(f, after, limit, func(_ *bolt.Tx, at DocKey, st docState) (Doc, bool, error) {
+	page, err := s.docStates(f, after, limit, func(_ *bolt.Tx, _ logBucket, at DocKey, st docState) (Doc, bool, error) {
 		return st.doc(at)
 	})
 	page.Head = s.Head()
@@ -46,10 +46,10 @@ func (s *Store) Documents(f Filter, after DocKey, limit int) (DocPage, error) {
 }
 
 // docStates walks the docs view, overlay over bucket, from a position on; pick makes documents of the entries.
-func (s *Store) docStates(f Filter, after DocKey, limit int, pick func(*bolt.Tx, DocKey, docState) (Doc, bool, error)) (page DocPage, err error) {
+func (s *Store) docStates(f Filter, after DocKey, limit int, pick func(*bolt.Tx, logBucket, DocKey, docState) (Doc, bool, error)) (page DocPage, err error) {
 	w := docWalk{f: f}
 	w.over, w.cut = s.docOverlays(f, after, limit)
-	err = s.view(func(tx *bolt.Tx) error {
+	err = s.viewLog(func(tx *bolt.Tx, log logBucket) error {
 		w.c = tx.Bucket(bucketDocs).Cursor()
 		w.seek(after)
 		size, steps := 0, 0
@@ -71,7 +71,7 @@ func (s *Store) docStates(f Filter, after DocKey, limit int, pick func(*bolt.Tx,
 			}
 			steps++
 			page.Through = at
-			d, ok, err := pick(tx, at, st)
+			d, ok, err := pick(tx, log, at, st)
 			if err != nil {
 				return err
 			}
@@ -200,8 +200,8 @@ func (s *Store) DocAt(st Stream, key string, seq Seq) (d Doc, ok bool, err error
 	if err != nil {
 		return Doc{}, false, err
 	}
-	err = s.view(func(tx *bolt.Tx) error {
-		d, ok, err = s.foldAt(tx, at, state, seq)
+	err = s.viewLog(func(tx *bolt.Tx, log logBucket) error {
+		d, ok, err = foldAt(tx, log, at, state, seq)
 		return err
 	})
 	return d, ok, err
@@ -212,8 +212,8 @@ func (s *Store) DocumentsAt(f Filter, seq Seq, after DocKey, limit int) (DocPage
 	if err := s.checkPast(seq); err != nil {
 		return DocPage{}, err
 	}
-	page, err := s.docStates(f, after, limit, func(tx *bolt.Tx, at DocKey, st docState) (Doc, bool, error) {
-		return s.foldAt(tx, at, st, seq)
+	page, err := s.docStates(f, after, limit, func(tx *bolt.Tx, log logBucket, at DocKey, st docState) (Doc, bool, error) {
+		return foldAt(tx, log, at, st, seq)
 	})
 	page.Head = seq
 	if err == nil { // trimming may have passed while the page was read
@@ -235,11 +235,10 @@ func (s *Store) checkPast(seq Seq) error {
 }
 
 // foldAt walks the key's events back from its newest to the last that settles what was there at seq, then folds forward.
-func (s *Store) foldAt(tx *bolt.Tx, at DocKey, now docState, seq Seq) (Doc, bool, error) {
+func foldAt(tx *bolt.Tx, log logBucket, at DocKey, now docState, seq Seq) (Doc, bool, error) {
 	if now.seq <= seq {
 		return now.doc(at)
 	}
-	log := logOf(tx)
 	var chain []Event
 	floor, err := getFloor(tx)
 	if err != nil {

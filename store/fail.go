@@ -91,10 +91,20 @@ func diskFull(err error) bool {
 
 func noSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
-// update runs fn in a write transaction on the writer goroutine. Errors of fn roll back and are returned; those of the
-// commit are sorted: errNoRoom when the disk is full, else the store has failed.
+// update runs fn in a write transaction on the writer goroutine. Errors of fn roll back and are returned; those of the commit
+// are sorted: errNoRoom when the disk is full, else the store has failed. The transaction also empties the journal, unless the
+// disk is full: then what needs little room, and may make some, must not wait for what needs more.
 func (s *Store) update(fn func(*bolt.Tx) error) error {
+	if s.refuse.Load() != nil {
+		return s.transact(nil, fn)
+	}
+	return s.transact(s.waiting, fn)
+}
+
+// transact is update with what is taken from the journal: all that it holds, or nothing.
+func (s *Store) transact(journaled []rawRecord, fn func(*bolt.Tx) error) error {
 	committing, settling := false, false
+	log := &s.logWriter
 	err := guard(func() error {
 		tx, err := s.db.Begin(true)
 		if err != nil {
@@ -102,7 +112,16 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 		}
 		defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
 		s.lookAtMap()
+		log.begin(tx)
+		for _, r := range journaled {
+			if err := log.add(r.seq, r.v); err != nil {
+				return err
+			}
+		}
 		if err := fn(tx); err != nil {
+			return err
+		}
+		if err := log.flush(); err != nil {
 			return err
 		}
 		committing = true
@@ -115,6 +134,10 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 	var fault *faultError
 	switch {
 	case err == nil:
+		s.counters.batches.Add(log.batches)
+		if len(journaled) > 0 {
+			s.journalMoved()
+		}
 		return nil
 	case errors.As(err, &fault):
 	case !committing:
@@ -122,11 +145,49 @@ func (s *Store) update(fn func(*bolt.Tx) error) error {
 	case !settling && diskFull(err):
 		return errNoRoom
 	}
+	return s.writeFailed(err)
+}
+
+// writeFailed stops the store after an error that leaves open what is on the disk.
+func (s *Store) writeFailed(err error) error {
 	if s.opts.faults.carryOn {
 		return errNoRoom
 	}
 	s.fail(err)
 	return ErrFailed
+}
+
+// journalMoved is called when all that the journal held is durable in the log's bucket.
+func (s *Store) journalMoved() {
+	s.counters.journalMoves.Add(1)
+	s.journal.used = 0
+	s.mu.Lock()
+	s.waiting = nil
+	s.mu.Unlock()
+}
+
+// save makes a group durable: in the journal, where it fits, else in the log's bucket, behind what the journal holds.
+func (s *Store) save(g *group) error {
+	if !g.journaled {
+		return s.update(func(*bolt.Tx) error {
+			for _, r := range g.records {
+				if err := s.logWriter.add(r.seq, r.v); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := s.journal.write(g.records); diskFull(err) {
+		return errNoRoom
+	} else if err != nil {
+		return s.writeFailed(err)
+	}
+	if err := s.sealer.sync(); err != nil {
+		return s.writeFailed(err)
+	}
+	s.counters.journaled.Add(1)
+	return nil
 }
 
 // settle makes what bbolt has written durable.

@@ -348,6 +348,7 @@ func TestFaultWhileReading(t *testing.T) {
 		t.Fatal(err)
 	}
 	fill(t, s, 5000, func(int) Stream { return "a" })
+	noJournal(t, s)
 	if err := os.Truncate(path, 3*int64(os.Getpagesize())); err != nil {
 		t.Fatal(err)
 	}

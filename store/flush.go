@@ -101,7 +101,12 @@ func (s *Store) flushSlice() bool {
 	if sl != nil {
 		<-sl.ready
 		s.flushing = nil
-	} else {
+		if sl.to.seq > s.flushable() { // the disk is full since it was chosen
+			sl.undo()
+			sl = nil
+		}
+	}
+	if sl == nil {
 		if sl = s.nextSlice(); sl == nil {
 			return false
 		}
@@ -168,16 +173,25 @@ func (s *Store) flushFailed(err error) {
 	s.fail(err)
 }
 
+// flushable is how far the checkpoint may go: where the next transaction leaves the end of the log's bucket. Only the writer changes what
+// the journal holds, and this is the writer.
+func (s *Store) flushable() Seq {
+	if s.refuse.Load() != nil && len(s.waiting) > 0 {
+		return s.waiting[0].seq - 1
+	}
+	return s.Head()
+}
+
 // nextSlice chooses the events of the next slice, and the entries that their buckets lack; nil: nothing is left.
 func (s *Store) nextSlice() *slice {
 	pol := &s.opts.flush
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	sl := &slice{to: s.ckpt, ready: make(chan struct{})}
-	size := 0
+	size, last := 0, s.flushable()
 	sl.items = make([]lagItem, 0, min(s.lag.len(), pol.events))
 	for _, it := range s.lag.pending() {
-		if len(sl.items) >= pol.events || len(sl.heads)+len(sl.docs) >= s.sliceEntries || size >= sliceBytes {
+		if it.seq > last || len(sl.items) >= pol.events || len(sl.heads)+len(sl.docs) >= s.sliceEntries || size >= sliceBytes {
 			break
 		}
 		sl.items = append(sl.items, it)

@@ -114,12 +114,15 @@ func writeGolden(t *testing.T, name string) {
 	if err := s.Trim(t.Context(), 80); err != nil {
 		t.Fatal(err)
 	}
-	want := dump(t, s)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
+	for i := range 3 {
+		send(&Push{Mutations: []Mutation{{Stream: "late", Type: "note", Data: fmt.Appendf(nil, "%d", i)}}})
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
+	want := dump(t, s)
+	b, err := os.ReadFile(path) // as kill -9 leaves it, with something in the journal
+	if held := s.Stats().JournalBytes; err != nil || held == 0 {
+		t.Fatalf("%d bytes in the journal, %v", held, err)
+	}
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	var zipped bytes.Buffer

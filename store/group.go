@@ -17,7 +17,7 @@ import (
 // A mutation is judged in the order of docs/protocol.md: known id, expectation, document, place.
 type group struct {
 	s        *Store
-	tx       *bolt.Tx // write transaction; a read transaction when nothing can be written
+	tx       *bolt.Tx // that it is judged in
 	readOnly *Refusal // what every new event gets when nothing can be written
 
 	pushes  []*Push // those that it judges to their end
@@ -36,8 +36,12 @@ type group struct {
 	next    Seq
 	at      int64
 	last    *groupHead // the stream of the event before: most pushes stay on one
-	batches int64      // of records, in the log
 	err     error      // a failure to read; ends the group
+
+	records   []rawRecord // of the events
+	crc       uint32      // what the next record is chained to
+	bytes     int         // of them
+	journaled bool        // they go into the journal
 }
 
 // place is what an event needs beside itself until it is published.
@@ -82,8 +86,8 @@ func (s *Store) newGroup(tx *bolt.Tx, pushes []*Push, readOnly *Refusal) *group 
 		s: s, tx: tx, pushes: pushes, readOnly: readOnly,
 		events: make([]Event, 0, n), // the tail keeps them
 		places: slices.Grow(g.places[:0], n),
-		fresh:  g.fresh[:0],
-		heads:  g.heads, docs: g.docs, ids: g.ids, sources: g.sources,
+		fresh:  g.fresh[:0], records: g.records[:0],
+		heads: g.heads, docs: g.docs, ids: g.ids, sources: g.sources,
 		next: s.Head() + 1,
 		at:   max(s.opts.now().UnixMilli(), s.lastAt),
 	}
@@ -99,11 +103,12 @@ func (s *Store) reuse(g *group) {
 		return
 	}
 	clear(g.places)
+	clear(g.records)
 	clear(g.heads)
 	clear(g.docs)
 	clear(g.ids)
 	clear(g.sources)
-	*g = group{places: g.places[:0], fresh: g.fresh[:0], heads: g.heads, docs: g.docs, ids: g.ids, sources: g.sources}
+	*g = group{places: g.places[:0], fresh: g.fresh[:0], records: g.records[:0], heads: g.heads, docs: g.docs, ids: g.ids, sources: g.sources}
 	s.spare = g
 }
 
@@ -434,35 +439,25 @@ func (g *group) hold(before, now []byte) {
 	}
 }
 
-// write encodes the new events and puts them into the log. Afterwards the events' bytes point into the records, so that
-// what they came from can go.
-func (g *group) write() error {
-	if len(g.events) == 0 {
-		return nil
-	}
+// encode makes the records of the new events. Afterwards the events' bytes point into the records, so that what they came
+// from can go.
+func (g *group) encode() {
 	buf := make([]byte, 0, g.recordBytes())
-	log := &g.s.logWriter
-	log.begin(g.tx)
-	crc := g.s.lastCRC
+	g.records = slices.Grow(g.records, len(g.events))
+	g.crc = g.s.lastCRC
 	for i := range g.events {
 		e, pl := &g.events[i], &g.places[i]
-		r := record{Event: *e, Skip1: pl.skip1, Skip2: pl.skip2, PrevCRC: crc}
+		r := record{Event: *e, Skip1: pl.skip1, Skip2: pl.skip2, PrevCRC: g.crc}
 		start := len(buf)
 		buf = appendRecord(buf, &r)
 		rec := buf[start:len(buf):len(buf)]
-		crc = r.chain()
+		g.crc = r.chain()
 		pl.size = int32(len(rec))
+		g.bytes += len(rec)
 		rehome(e, rec)
-		if err := log.add(e.Seq, rec); err != nil {
-			return err
-		}
+		g.records = append(g.records, rawRecord{e.Seq, rec})
 	}
-	if err := log.flush(); err != nil {
-		return err
-	}
-	g.batches = log.batches
-	g.s.lastCRC = crc
-	return nil
+	g.journaled = g.s.journal.room(len(g.records), g.bytes)
 }
 
 // recordBytes is an upper bound of what the group's records take.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 )
 
 // formatVersion is that of the whole file. Every later version opens the files of earlier ones.
-const formatVersion = 3
+const formatVersion = 4
 
 // The buckets of a file; docs/storage.md tells what each holds.
 var (
@@ -20,6 +21,7 @@ var (
 	bucketIDs       = []byte("ids")
 	bucketBaseHeads = []byte("base-heads")
 	bucketBaseDocs  = []byte("base-docs")
+	bucketJournal   = []byte("journal") // may be missing
 )
 
 var allBuckets = [][]byte{bucketMeta, bucketLog, bucketHeads, bucketDocs, bucketIDs, bucketBaseHeads, bucketBaseDocs}
@@ -162,21 +164,32 @@ func initBuckets(tx *bolt.Tx, id identity) error {
 
 func newIdentity() identity { return identity{log: NewID(), created: time.Now().UnixMilli()} }
 
-// upgrade brings a file of an earlier version to this one, synced by bbolt's own rule. Version 2 brought seals, version 3 batches
-// of records in the log: a program that does not know them must not touch such a file.
-func upgrade(db *bolt.DB) error {
+// upgrade brings a file of an earlier version to this one, synced by bbolt's own rule, and gives it a journal if it has none.
+// Version 2 brought seals, version 3 batches of records in the log, version 4 the journal: a program that does not know them must not
+// touch such a file. On a full disk a file may have to do without a journal until the next start.
+func upgrade(db *bolt.DB, journalPages int) error {
 	var d decoder
+	whole := false
 	err := db.View(func(tx *bolt.Tx) error {
 		d.b = append(d.b, tx.Bucket(bucketMeta).Get(metaFormat)...)
+		whole = tx.Bucket(bucketJournal) != nil
 		return nil
 	})
-	if err != nil || d.uint32() == formatVersion {
+	version := d.uint32()
+	if err != nil || version == formatVersion && whole {
 		return err
 	}
 	db.NoSync = false
 	defer func() { db.NoSync = true }()
-	return db.Update(putFormat)
+	err = db.Update(func(tx *bolt.Tx) error { return errors.Join(putFormat(tx), createJournal(tx, journalPages)) })
+	if diskFull(err) && version >= journalless {
+		return nil
+	}
+	return err
 }
+
+// journalless is the version that differs from this one by the journal only.
+const journalless = 3
 
 func putFormat(tx *bolt.Tx) error {
 	return tx.Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, formatVersion))

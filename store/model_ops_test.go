@@ -140,7 +140,7 @@ func (r *modelRun) run(steps int) {
 		run    func()
 	}{
 		{40, r.pushes}, {6, r.bulk}, {25, r.read}, {8, r.documents}, {8, r.documentsAt}, {8, r.resume}, {4, r.streams},
-		{3, r.trim}, {5, r.flush}, {5, func() { cold(r.s) }}, {5, r.tick}, {3, r.reopen}, {2, r.crash}, {1, r.backup}, {1, r.restore}, {1, r.flood},
+		{3, r.trim}, {5, r.flush}, {5, func() { cold(r, r.s) }}, {5, r.tick}, {3, r.reopen}, {2, r.crash}, {1, r.backup}, {1, r.restore}, {1, r.flood},
 	}
 	sum := 0
 	for _, op := range ops {

@@ -27,7 +27,8 @@ type Options struct {
 	flush    flushPol // tests: small slices
 	docs     int      // tests: groupDocs
 	reapRoom int64    // tests: see reapRoom
-	reserve  int64    // tests: bytes kept allocated ahead of the file's use; negative: none
+	journal  journalSize
+	reserve  int64 // tests: bytes kept allocated ahead of the file's use; negative: none
 	now      func() time.Time
 	faults   faults
 	file     *os.File // the descriptor that bbolt uses, once it is open
@@ -62,6 +63,7 @@ type faults struct {
 	carryOn      bool // go on after an I/O error
 	noRewrite    bool // believe what the file shows at open
 	blindSeal    bool // seal commits without the checksums of their pages
+	blindJournal bool // believe entries of the journal whatever their checksum is
 	noCRC        bool // do not check record checksums
 }
 
@@ -83,6 +85,8 @@ func (o *Options) validate() error {
 	def(&o.QueueBytes, 16<<20)
 	def(&o.mmapSize, defaultMmap)
 	def(&o.docs, groupDocs)
+	def(&o.journal.pages, journalPages)
+	def(&o.journal.span, journalSpan)
 	if o.reapRoom == 0 {
 		o.reapRoom = reapRoom
 	}

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -45,6 +46,7 @@ type plSpec struct {
 	Keep    int    // to this many events
 	Backup  int    // after this burst, a backup is begun
 	Close   bool   // the store is closed at the end; else the process just ends
+	Span    int    // pages of an entry of the journal; 0: none is ever written
 	Every   int    // only every so many of the images are looked at; 0: all
 }
 
@@ -56,6 +58,7 @@ var plControls = map[string]faults{
 	"continue after an I/O error":  {carryOn: true},
 	"no recovery of the commit":    {noRewrite: true},
 	"seals without checksums":      {blindSeal: true},
+	"journal without checksums":    {blindJournal: true},
 	"no check of records' content": {noCRC: true},
 }
 
@@ -67,6 +70,7 @@ func (s plSpec) options() Options {
 		Logger:   slog.New(slog.NewTextHandler(io.Discard, nil)),
 		mmapSize: 256 << 10,
 		reserve:  -1,
+		journal:  journalSize{pages: 7, span: cmp.Or(s.Span, -1)},
 		flush:    flushPol{target: 12, bound: 48, bytes: 1 << 20, events: 16, entries: 16},
 		faults:   plControls[s.Control],
 		now: func() time.Time { // a full disk is tried again at the next push
@@ -168,7 +172,7 @@ func plRun() {
 		r.must(r.s.Close())
 	}
 	st := r.s.Stats()
-	r.note("did %d %d %d %d\n", st.FlushSlices, st.IDMerges, st.Trims, st.Backups)
+	r.note("did %d %d %d %d %d %d %d\n", st.FlushSlices, st.IDMerges, st.Trims, st.Backups, st.Journaled, st.JournalMoves, st.Commits-st.Journaled)
 }
 
 func (r *plRunner) exit(code int, err error) {

@@ -27,32 +27,33 @@ import (
 // TestPowerLoss covers all kinds of work: creation, groups, flushes, trims, merges of id runs, backups.
 func TestPowerLoss(t *testing.T) {
 	specs := []plSpec{
-		{Seed: 1, Count: 250, Random: true, Trim: 9, Keep: 60, Close: true},
-		{Seed: 2, Count: 250, Backup: 20},
+		{Seed: 1, Count: 250, Span: 1, Random: true, Trim: 9, Keep: 60, Close: true},
+		{Seed: 2, Count: 250, Span: 2, Backup: 20},
 		{Seed: 3, Count: 250, Random: true},
-		{Seed: 4, Count: 250, Trim: 5, Keep: 10},
-		{Seed: 5, Count: 250, Trim: 20, Keep: 200, Close: true},
+		{Seed: 4, Count: 250, Span: 7, Trim: 5, Keep: 10},
+		{Seed: 5, Count: 250, Span: 3, Trim: 20, Keep: 200, Close: true},
 		{Seed: 6, Count: 250, Random: true, Trim: 7, Keep: 100, Backup: 45},
 	}
 	again := 8
 	if testing.Short() {
-		specs = []plSpec{{Seed: 1, Count: 150, Random: true, Trim: 9, Keep: 60, Close: true, Every: 20, Backup: 15}}
+		specs = []plSpec{{Seed: 1, Count: 150, Span: 1, Random: true, Trim: 9, Keep: 60, Close: true, Every: 20, Backup: 15}}
 		again = 1
 	}
 	var recs []*plRecording
-	var done [4]int
+	var done [7]int
 	for _, spec := range specs {
 		rec := plRecord(t, spec)
 		recs = append(recs, rec)
 		for i, n := range rec.did() {
 			done[i] += n
 		}
-		for _, img := range rec.sample(t, again) {
-			recs = append(recs, img.record(t, plSpec{Seed: spec.Seed + 100, Count: 25, Random: spec.Random, Close: true}))
+		for i, img := range rec.sample(t, again) {
+			recs = append(recs, img.record(t, plSpec{Seed: spec.Seed + 100, Count: 25, Span: i % 3, Random: spec.Random, Close: true}))
 		}
 	}
 	images := plMustBeGood(t, recs)
-	t.Logf("%d images of %d recordings, with %d flushes, %d merges of id runs, %d trims, %d backups", images, len(recs), done[0], done[1], done[2], done[3])
+	t.Logf("%d images of %d recordings, with %d flushes, %d merges of id runs, %d trims, %d backups; %d groups in the journal, %d times emptied, %d other commits",
+		images, len(recs), done[0], done[1], done[2], done[3], done[4], done[5], done[6])
 	if want := 100_000; !testing.Short() && images < want {
 		t.Errorf("%d images are fewer than %d", images, want)
 	}
@@ -64,7 +65,7 @@ func TestPowerLoss(t *testing.T) {
 // TestPowerLossSyncFails lets every sync of a short run fail, one by one: what was to be synced is lost, or kept for later. The
 // store must stop at once, and start again, whatever the page cache shows of what the disk does not have.
 func TestPowerLossSyncFails(t *testing.T) {
-	spec, next := plSpec{Seed: 11, Count: 50, Random: true, Trim: 4, Keep: 10, Close: true}, plSpec{Seed: 12, Count: 10, Close: true}
+	spec, next := plSpec{Seed: 11, Count: 50, Span: 1, Random: true, Trim: 4, Keep: 10, Close: true}, plSpec{Seed: 12, Count: 10, Span: 1, Close: true}
 	if testing.Short() {
 		t.Skip("records a run for each sync")
 	}
@@ -119,14 +120,20 @@ func (rec *plRecording) restart(t *testing.T, w *plWorld, next plSpec) *plRecord
 // TestPowerLossControls breaks one promise after the other. The test is worth something only if it finds out.
 func TestPowerLossControls(t *testing.T) {
 	short := plSpec{Seed: 21, Count: 60, Random: true, Trim: 9, Keep: 20}
-	promises := []string{"acknowledge before commit", "publish before commit", "no sync", "seals without checksums"}
+	promises := []struct {
+		name string
+		span int
+	}{
+		{"acknowledge before commit", 1}, {"acknowledge before commit", 0}, {"publish before commit", 1}, {"no sync", 1}, {"no sync", 0},
+		{"seals without checksums", 0}, {"journal without checksums", 2},
+	}
 	if testing.Short() {
 		short.Count, promises = 15, promises[:1]
 	}
-	for _, name := range promises {
-		t.Run(name, func(t *testing.T) {
+	for _, p := range promises {
+		t.Run(fmt.Sprintf("%s, span %d", p.name, p.span), func(t *testing.T) {
 			spec := short
-			spec.Control = name
+			spec.Control, spec.Span = p.name, p.span
 			plMustBeBad(t, []*plRecording{plRecord(t, spec)})
 		})
 	}
@@ -243,11 +250,12 @@ func plRecord(t testing.TB, spec plSpec) *plRecording {
 	return &plRecording{Specs: []plSpec{spec}, Ops: w.ops}
 }
 
-// did returns what the run has done: flushes, merges of id runs, trims, backups.
-func (rec *plRecording) did() (n [4]int) {
+// did returns what the run has done: flushes, merges of id runs, trims, backups, groups in the journal, times that this
+// was emptied, other commits.
+func (rec *plRecording) did() (n [7]int) {
 	for _, op := range rec.Ops {
 		if strings.HasPrefix(op.To, "did ") {
-			fmt.Sscanf(op.To, "did %d %d %d %d", &n[0], &n[1], &n[2], &n[3])
+			fmt.Sscanf(op.To, "did %d %d %d %d %d %d %d", &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6])
 		}
 	}
 	return n

@@ -53,8 +53,8 @@ func (s *Store) read(f Filter, after Seq, lim PageLimit) (Page, error) {
 
 // inTx reads the page in a transaction of its own.
 func (r *reader) inTx() (page Page, err error) {
-	err = r.s.view(func(tx *bolt.Tx) (err error) {
-		r.tx, r.log = tx, logOf(tx)
+	err = r.s.viewLog(func(tx *bolt.Tx, log logBucket) (err error) {
+		r.tx, r.log = tx, log
 		page, err = r.fromFile()
 		return err
 	})

@@ -23,7 +23,7 @@ func BenchmarkReplay(b *testing.B) {
 				}
 				push(b, s, ms...)
 			}
-			cold(s)
+			cold(b, s)
 			b.ResetTimer()
 			n := 0
 			for b.Loop() {

@@ -28,7 +28,7 @@ func TestScanBoundKeepsPushesWhole(t *testing.T) {
 		return "other"
 	})
 	end := pushWhole(t, s, note("p/1", "1"), note("p/2", "2"), note("p/1", "3"))
-	cold(s)
+	cold(t, s)
 	p, err := s.Read(Filter{name: "p/", wide: true}, 0, PageLimit{})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func TestFarBoundaryKeepsPushesWhole(t *testing.T) {
 	for range 600 { // the push leaves the newest block
 		push(t, s, note("p/1", "4"))
 	}
-	cold(s)
+	cold(t, s)
 	for _, f := range []Filter{Only("p/1"), {name: "p/", wide: true}} {
 		p, err := s.Read(f, skipFar-2, PageLimit{})
 		if err != nil {
@@ -84,7 +84,7 @@ func readRacing(t *testing.T, s *Store, f Filter, after Seq, beforeTx, inTx func
 func TestScanWaitsOutsideTransactions(t *testing.T) {
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
 	fill(t, s, 100, func(int) Stream { return "s" })
-	cold(s)
+	cold(t, s)
 	for range cap(s.scans) {
 		s.scans <- struct{}{}
 	}
@@ -126,7 +126,7 @@ func TestReadOvertakenByTrimming(t *testing.T) {
 			}
 			return Stream(fmt.Sprint("s/", i%2))
 		})
-		cold(s)
+		cold(t, s)
 		_, err := readRacing(t, s, f, 100, func() {
 			if err := s.Trim(t.Context(), 1000); err != nil {
 				t.Fatal(err)
@@ -144,7 +144,7 @@ func TestReadPrefixOvertakenByFlush(t *testing.T) {
 	o.flush = flushPol{target: 1 << 20, bound: 1 << 20, events: 1 << 20, entries: 1 << 20}
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
 	push(t, s, note("p/1", "1"), note("p/2", "2"), note("q", "3"))
-	cold(s)
+	cold(t, s)
 	p, err := readRacing(t, s, Filter{name: "p/", wide: true}, 0, func() {}, func() {
 		if err := s.onWriter(t.Context(), func() error { s.flushTo(s.Head()); return nil }); err != nil {
 			t.Fatal(err)
@@ -172,7 +172,7 @@ func TestDocAtOvertakenByTrimming(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tx.Rollback() //nolint:errcheck // it only reads
-	d, ok, err := s.foldAt(tx, at, now, 2)
+	d, ok, err := foldAt(tx, logOf(tx), at, now, 2)
 	if gone := (*TrimmedError)(nil); !errors.As(err, &gone) {
 		t.Fatalf("%s %v %v", d.Data, ok, err)
 	}

@@ -24,8 +24,10 @@ func fill(t testing.TB, s *Store, n int, pick func(i int) Stream) {
 	}
 }
 
-// cold forgets the tail, so that reads go to the file.
-func cold(s *Store) {
+// cold forgets the tail, and has what is in the journal put into the log's bucket, so that reads go to the file.
+func cold(t testing.TB, s *Store) {
+	t.Helper()
+	noJournal(t, s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tail.dropTo(MaxSeq)
@@ -45,7 +47,7 @@ func TestScansReadAhead(t *testing.T) {
 		}
 		push(t, s, ms...)
 	}
-	cold(s)
+	cold(t, s)
 	if s.Mark(s.Head()); s.Stats().ReadAheads != 0 {
 		t.Error("a lookup read ahead")
 	}
@@ -109,7 +111,7 @@ func TestReadPaths(t *testing.T) {
 		}
 	}
 	warm := s.Stats()
-	cold(s)
+	cold(t, s)
 	for name, f := range filters {
 		for _, after := range cursors {
 			for _, lim := range []PageLimit{{}, {Bytes: 2000}} {
@@ -180,7 +182,7 @@ func TestReadFarSkips(t *testing.T) {
 		}
 		push(t, s, ms...)
 	}
-	cold(s)
+	cold(t, s)
 	for _, after := range []Seq{0, 1, skipFar - 1, skipFar, skipFar + 1, 2 * skipFar, n - 10} {
 		p, err := s.Read(Only("s"), after, PageLimit{Events: 10})
 		if err != nil || len(p.Events) == 0 || p.Events[0].Seq != after+1 || p.Events[0].Prev != after {
@@ -209,7 +211,7 @@ func TestReadKeepsPushesWhole(t *testing.T) {
 	}
 	for _, chill := range []bool{false, true} {
 		if chill {
-			cold(s)
+			cold(t, s)
 		}
 		for _, f := range []Filter{All, Only("p/0"), Only("p/1"), {name: "p/", wide: true}} {
 			for after := Seq(0); after < 1000; {
@@ -250,7 +252,7 @@ func TestReadBelowFloor(t *testing.T) {
 	}
 	for _, chill := range []bool{false, true} {
 		if chill {
-			cold(s)
+			cold(t, s)
 		}
 		for _, f := range []Filter{Only("old/1"), oldPrefix} {
 			if p, err := s.Read(f, 500, PageLimit{}); err != nil || len(p.Events) != 0 || p.Through != 2000 {

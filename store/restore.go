@@ -40,14 +40,16 @@ func Restore(ctx context.Context, from, to string, cut Seq, progress func(done, 
 	if err := o.validate(); err != nil {
 		return RestoreInfo{}, err
 	}
-	db, err := openBolt(from, &o)
+	db, err := openWhole(from, &o)
 	if err != nil {
 		return RestoreInfo{}, err
 	}
-	view := func(fn func(*bolt.Tx) error) error { return guard(func() error { return db.View(fn) }) }
+	view := func(fn func(*bolt.Tx, logBucket) error) error {
+		return guard(func() error { return db.View(func(tx *bolt.Tx) error { return fn(tx, logOf(tx)) }) })
+	}
 	c := &copier{ctx: ctx, view: view, progress: half(progress)}
 	info := RestoreInfo{}
-	err = view(func(tx *bolt.Tx) error { return c.restoreFrom(tx, cut, &info) })
+	err = view(func(tx *bolt.Tx, _ logBucket) error { return c.restoreFrom(tx, cut, &info) })
 	if err == nil {
 		err = build(to, o, c.run, func(tmp string) error { return verifyFile(ctx, tmp, secondHalf(progress)) })
 	}
@@ -64,6 +66,9 @@ func Restore(ctx context.Context, from, to string, cut Seq, progress func(done, 
 // restoreFrom decides what the new log is to be.
 func (c *copier) restoreFrom(tx *bolt.Tx, cut Seq, info *RestoreInfo) (err error) {
 	if err := checkFormat(tx); err != nil {
+		return err
+	}
+	if _, _, err := openJournal(tx, false); err != nil {
 		return err
 	}
 	old, err := getIdentity(tx)

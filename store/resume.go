@@ -85,8 +85,8 @@ func (s *Store) Mark(at Seq) ID {
 		return e.ID
 	}
 	var rec record
-	err := s.view(func(tx *bolt.Tx) error {
-		v := logOf(tx).get(at)
+	err := s.viewLog(func(_ *bolt.Tx, log logBucket) error {
+		v := log.get(at)
 		if v == nil {
 			return nil
 		}

@@ -13,7 +13,9 @@ import (
 
 // A commit that only appends needs one sync, whatever the shape of the log's tree; any other needs two.
 func TestSealListsAppends(t *testing.T) {
-	s, err := Open(filepath.Join(t.TempDir(), "a.tidemark"), quiet())
+	o := quiet()
+	o.journal.span = -1
+	s, err := Open(filepath.Join(t.TempDir(), "a.tidemark"), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +51,9 @@ func unclean(t *testing.T) (path string, older, newer metaPage) {
 	t.Helper()
 	dir := t.TempDir()
 	live, path := filepath.Join(dir, "live"), filepath.Join(dir, "left")
-	s, err := Open(live, quiet())
+	o := quiet()
+	o.journal.span = -1
+	s, err := Open(live, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ type Stats struct {
 	FileBytes               int64
 	TailBytes, TailEvents   int64
 	LagEvents, LagBytes     int64 // published but not yet in the views' buckets
+	JournalBytes            int64 // of records in the journal
 	QueueBytes              int64
 	IDRuns                  int64 // sorted runs of the ids view
 	IDFilterBytes           int64 // their filters, in memory
@@ -38,6 +39,7 @@ type Stats struct {
 	ReserveExtended                      int64
 	Backups                              int64
 	ReadAheads                           int64 // times that the kernel was told what a scan reads next (Linux)
+	Journaled, JournalMoves              int64 // groups that went into the journal; times that it was emptied into the log's bucket
 	Batches, BatchesCut                  int64 // batches of records that were written; those that trimming cut in two
 	TrimmedReads                         int64 // pages refused because trimming had passed the reader
 	Remaps                               int64 // times that the file outgrew its memory map
@@ -60,6 +62,7 @@ type counters struct {
 	idMerges, idMergedRuns, reapsLeft            atomic.Int64
 	diskFull, rejudged, reserveExtended, backups atomic.Int64
 	batches, batchesCut, readAheads              atomic.Int64
+	journaled, journalMoves                      atomic.Int64
 }
 
 // Stats returns the figures of this moment.
@@ -81,6 +84,7 @@ func (s *Store) Stats() Stats {
 		ReapsLeft: c.reapsLeft.Load(),
 		IDMerges:  c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
 		DiskFull: c.diskFull.Load(), Rejudged: c.rejudged.Load(), ReserveExtended: c.reserveExtended.Load(),
+		Journaled: c.journaled.Load(), JournalMoves: c.journalMoves.Load(),
 		ReadAheads: c.readAheads.Load(), Batches: c.batches.Load(), BatchesCut: c.batchesCut.Load(),
 		Backups: c.backups.Load(), QueueBytes: int64(s.queue.size()),
 	}
@@ -91,6 +95,9 @@ func (s *Store) Stats() Stats {
 	defer s.mu.RUnlock()
 	st.Head, st.Checkpoint, st.Floor, st.LogBytes = s.Head(), s.ckpt.seq, s.floor.seq, s.logBytes
 	st.TailBytes, st.LagEvents, st.LagBytes = int64(s.tail.bytes), int64(s.lag.len()), s.lag.bytes
+	for _, r := range s.waiting {
+		st.JournalBytes += int64(len(r.v))
+	}
 	for _, r := range s.tail.runs {
 		st.TailEvents += int64(len(r.events))
 	}

@@ -50,15 +50,17 @@ type Store struct {
 	floor    floorMark
 	logBytes int64
 	watchers []func(Commit)
-	holds    int       // snapshots being read: trimming waits for them
-	copies   int       // backups under way: trimming waits until they end
-	heldAt   time.Time // since when trimming has been waiting
+	waiting  []rawRecord // what the journal holds; only ever appended to, or replaced
+	holds    int         // snapshots being read: trimming waits for them
+	copies   int         // backups under way: trimming waits until they end
+	heldAt   time.Time   // since when trimming has been waiting
 
 	ids *idIndex // guards itself
 
 	// The writer goroutine's own.
 	sealer       *sealer
-	spare        *group // whose memory the next group uses
+	journal      *journal // nil: there is none
+	spare        *group   // whose memory the next group uses
 	logWriter    logWriter
 	sizes        sizers
 	lastCRC      uint32
@@ -87,23 +89,34 @@ func Open(path string, o Options) (*Store, error) {
 			return nil, err
 		}
 	}
-	db, err := openBolt(path, &o)
+	open := openBolt
+	if o.ReadOnly {
+		open = openWhole
+	}
+	db, err := open(path, &o)
 	if err != nil {
 		return nil, err
 	}
 	s := newStore(path, o, db)
-	if err := s.load(); err != nil {
+	if err := s.begin(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	if o.ReadOnly {
+	return s, nil
+}
+
+// begin takes up what the file holds and starts the writer.
+func (s *Store) begin() error {
+	if s.opts.ReadOnly {
 		close(s.done)
-		return s, nil
+		return errors.Join(s.openJournal(), s.load())
 	}
-	if err := errors.Join(s.own(), clearMarker(path)); err != nil {
-		return nil, errors.Join(err, db.Close())
+	for _, step := range []func() error{s.own, s.openJournal, s.load, func() error { return clearMarker(s.path) }} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	go s.run()
-	return s, nil
+	return nil
 }
 
 // ensure creates the file if it does not exist.
@@ -131,16 +144,81 @@ func (s *Store) own() (err error) {
 		return err
 	}
 	s.sealer.blind = s.opts.faults.blindSeal
-	return guard(func() error { return errors.Join(upgrade(s.db), s.sealer.begin()) })
+	return guard(func() error {
+		if err := s.db.View(checkFormat); err != nil {
+			return err
+		}
+		return errors.Join(upgrade(s.db, s.opts.journal.pages), s.sealer.begin())
+	})
+}
+
+// openJournal reads the journal, and makes what it holds durable before anybody believes it.
+func (s *Store) openJournal() error {
+	err := s.view(func(tx *bolt.Tx) (err error) {
+		if err = checkFormat(tx); err != nil {
+			return err
+		}
+		s.journal, s.waiting, err = openJournal(tx, s.opts.faults.blindJournal)
+		return err
+	})
+	if err != nil || s.journal == nil || s.opts.ReadOnly {
+		return err
+	}
+	s.journal.f, s.journal.span = s.opts.file, s.opts.journal.span
+	if s.journal.used == 0 || s.opts.faults.noRewrite {
+		return nil
+	}
+	return s.journal.settle(s.sealer.sync)
+}
+
+// openWhole opens a file that is only read. Of what its last process left behind, half a commit is taken back before, and what is in
+// the journal is put into the log's bucket; a journal that is damaged stays as it is.
+func openWhole(path string, o *Options) (*bolt.DB, error) {
+	if err := ensureWhole(path); err != nil {
+		return nil, err
+	}
+	db, err := openBolt(path, o)
+	if err != nil {
+		return nil, err
+	}
+	var held []rawRecord
+	_ = guard(func() error {
+		return db.View(func(tx *bolt.Tx) (err error) { _, held, err = openJournal(tx, false); return err })
+	})
+	if len(held) == 0 {
+		return db, nil
+	}
+	if err := db.Close(); err != nil {
+		return nil, err
+	}
+	if err := emptyJournal(path); err != nil {
+		return nil, fmt.Errorf("store: the last process did not close %s, which is to be made whole first: %w", path, err)
+	}
+	return openBolt(path, o)
+}
+
+// emptyJournal puts what the journal of a file that nobody has open holds into the log's bucket.
+func emptyJournal(path string) error {
+	var o Options
+	if err := o.validate(); err != nil {
+		return err
+	}
+	db, err := openBolt(path, &o)
+	if err != nil {
+		return err
+	}
+	s := newStore(path, o, db)
+	if err = s.own(); err == nil {
+		err = s.openJournal()
+	}
+	if err == nil {
+		err = s.update(func(*bolt.Tx) error { return nil })
+	}
+	return errors.Join(err, db.Close(), forgetHolder(path))
 }
 
 // openBolt opens the file, turning bbolt's panics and errors on what is no store into ours.
 func openBolt(path string, o *Options) (db *bolt.DB, err error) {
-	if o.ReadOnly {
-		if err := ensureWhole(path); err != nil {
-			return nil, err
-		}
-	}
 	err = guard(func() error {
 		db, err = bolt.Open(path, 0o600, o.bolt())
 		return err
@@ -179,9 +257,6 @@ func newStore(path string, o Options, db *bolt.DB) *Store {
 // load reads the metadata and folds the log from the checkpoint to the head into the overlays.
 func (s *Store) load() error {
 	return s.view(func(tx *bolt.Tx) (err error) {
-		if err = checkFormat(tx); err != nil {
-			return err
-		}
 		if s.identity, err = getIdentity(tx); err != nil {
 			return err
 		}
@@ -221,9 +296,7 @@ func (s *Store) Close() error {
 		}
 		err = s.db.Close()
 		if !s.opts.ReadOnly && s.failure() == nil {
-			if e := os.Remove(s.path + ".pid"); !errors.Is(e, fs.ErrNotExist) { // there was no room for it
-				err = errors.Join(err, e)
-			}
+			err = errors.Join(err, forgetHolder(s.path))
 		}
 	})
 	if f := s.failure(); f != nil {
@@ -299,6 +372,14 @@ func (s *Store) view(fn func(*bolt.Tx) error) error {
 		return ErrClosed
 	}
 	return err
+}
+
+// viewLog runs fn in a read transaction, with the log as it is then.
+func (s *Store) viewLog(fn func(*bolt.Tx, logBucket) error) error {
+	s.mu.RLock() // before the transaction: what has left the journal by then is in the bucket
+	waiting := s.waiting
+	s.mu.RUnlock()
+	return s.view(func(tx *bolt.Tx) error { return fn(tx, logBucket{tx.Bucket(bucketLog), waiting}) })
 }
 
 // job is work for the writer goroutine: fn runs there, between two groups.

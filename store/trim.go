@@ -122,8 +122,8 @@ func (s *Store) flushForRetention(bytes int64, events uint64) {
 // olderThan returns the seq of the newest event from before a time; 0: none. Times never run backwards along the log.
 func (s *Store) olderThan(at int64) (seq Seq, err error) {
 	low, high := s.Floor(), s.Head()
-	err = s.view(func(tx *bolt.Tx) error {
-		c := logOf(tx).cursor()
+	err = s.viewLog(func(_ *bolt.Tx, log logBucket) error {
+		c := log.cursor()
 		for low < high {
 			mid := low + (high-low+1)/2
 			found, v := c.seek(mid)
@@ -225,6 +225,9 @@ func (s *Store) trimmed(t *trimmer) {
 		s.counters.batchesCut.Add(1)
 	}
 }
+
+// errNothing: there is nothing to trim.
+var errNothing = errors.New("store: nothing to trim")
 
 // trimmer is one step of trimming.
 type trimmer struct {

@@ -121,14 +121,8 @@ func (r *reader) hopBlock(low, high Seq) (bool, error) {
 	return r.emit(tail)
 }
 
-// found is where the record of an event is.
-type found struct {
-	seq Seq
-	v   []byte
-}
-
 // backInFile follows prev links from high down to the cursor low; the newest record comes first.
-func (r *reader) backInFile(low, high Seq) (chain []found, err error) {
+func (r *reader) backInFile(low, high Seq) (chain []rawRecord, err error) {
 	c := r.log.cursor()
 	var rec record
 	for seq := high; seq > low; seq = rec.Prev {
@@ -139,7 +133,7 @@ func (r *reader) backInFile(low, high Seq) (chain []found, err error) {
 		if err := r.parse(seq, v, &rec); err != nil {
 			return nil, err
 		}
-		chain = append(chain, found{seq, v})
+		chain = append(chain, rawRecord{seq, v})
 	}
 	return chain, nil
 }

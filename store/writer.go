@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -111,48 +112,39 @@ func (s *Store) commitGroup(pushes []*Push) (rest []*Push) {
 		return nil
 	}
 	start := time.Now()
-	crc := s.lastCRC
 	var g *group
-	err := s.update(func(tx *bolt.Tx) error {
+	err := s.view(func(tx *bolt.Tx) error {
 		g = s.newGroup(tx, pushes, nil)
-		if err := g.judge(); err != nil {
-			return err
-		}
-		if err := g.write(); err != nil {
-			return err
-		}
+		return g.judge()
+	})
+	if err == nil {
+		g.encode()
 		if s.opts.faults.publishEarly {
 			s.publish(g)
 		}
 		if s.opts.faults.ackEarly {
 			answer(g.pushes)
 		}
-		if len(g.events) == 0 {
-			return errNothing
+		if len(g.events) > 0 { // else: duplicates and refusals only
+			err = s.save(g)
 		}
+	}
+	if err != nil {
+		if g != nil {
+			g.forget()
+		}
+		s.commitFailed(pushes, err)
 		return nil
-	})
-	switch {
-	case err == nil:
+	}
+	if len(g.events) > 0 {
 		s.counters.commits.Add(1)
 		s.counters.commitNanos.Add(int64(time.Since(start)))
-		s.finish(g)
-		rest = g.left()
-		s.reuse(g)
-		return rest
-	case errors.Is(err, errNothing): // duplicates and refusals only: nothing to write
-		s.finish(g)
-		return g.left()
 	}
-	s.lastCRC = crc
-	if g != nil {
-		g.forget()
-	}
-	s.commitFailed(pushes, err)
-	return nil
+	s.finish(g)
+	rest = g.left()
+	s.reuse(g)
+	return rest
 }
-
-var errNothing = errors.New("store: nothing to write")
 
 // finish makes a durable group visible and answers it.
 func (s *Store) finish(g *group) {
@@ -162,6 +154,9 @@ func (s *Store) finish(g *group) {
 	s.count(g)
 	if !s.opts.faults.ackEarly {
 		answer(g.pushes)
+	}
+	if s.queue.empty() { // who has been told something goes first
+		runtime.Gosched()
 	}
 }
 
@@ -242,7 +237,6 @@ func (s *Store) count(g *group) {
 		}
 	}
 	s.counters.events.Add(int64(len(g.events)))
-	s.counters.batches.Add(g.batches)
 	s.counters.duplicates.Add(dups)
 	s.counters.refused.Add(refused)
 }
@@ -260,9 +254,12 @@ func (s *Store) publish(g *group) {
 		g.events = slices.Clone(g.events)
 	}
 	last := &g.events[len(g.events)-1]
-	s.lastAt = last.At
+	s.lastAt, s.lastCRC = last.At, g.crc
 	s.mu.Lock()
 	s.merge(g)
+	if g.journaled {
+		s.waiting = append(s.waiting, g.records...)
+	}
 	s.head.Store(uint64(last.Seq))
 	s.mu.Unlock()
 	for _, fn := range s.watchers {
