@@ -98,7 +98,7 @@ type rawRecord struct {
 // returns is valid within the transaction.
 type logBucket struct {
 	b      *bolt.Bucket
-	behind []rawRecord // some may be in the bucket already
+	behind []rawRecord // all of them may be in the bucket already
 }
 
 // logOf returns the log without what is in the journal.
@@ -113,8 +113,11 @@ func (l logBucket) get(seq Seq) []byte {
 	return nil
 }
 
-// head returns the seq of the bucket's last record, the floor if there is none.
+// head returns the seq of the last record, the floor if there is none.
 func (l logBucket) head(floor Seq) (Seq, error) {
+	if n := len(l.behind); n > 0 {
+		return l.behind[n-1].seq, nil
+	}
 	k, _ := l.b.Cursor().Last()
 	switch {
 	case k == nil:
@@ -209,14 +212,13 @@ func (c *logCursor) prev() (Seq, []byte) {
 	if c.i--; c.i >= 0 {
 		return c.here()
 	}
-	if c.past == 0 {
+	switch c.past {
+	case 0:
 		return c.end(c.c.Prev())
+	case 1:
+		return c.end(c.c.Last())
 	}
-	k, v := c.c.Last()
-	if c.past > 1 && endsBefore(k, c.behind[c.past-2].seq) {
-		return c.at(c.past - 1)
-	}
-	return c.end(k, v)
+	return c.at(c.past - 1)
 }
 
 // endsBefore reports whether the bucket, whose last key is k, ends before a seq.
@@ -275,7 +277,6 @@ const keepBatches = 1 << 20
 // begin makes the writer ready for a transaction.
 func (w *logWriter) begin(tx *bolt.Tx) {
 	w.b, w.room, w.out, w.batches = tx.Bucket(bucketLog), batchRoom(tx.DB().Info().PageSize), w.out[:0], 0
-	w.b.FillPercent = 1
 	w.batch.reset()
 	if cap(w.out) > keepBatches {
 		w.out = nil
@@ -309,6 +310,7 @@ func (w *logWriter) flush() error {
 	w.batch.reset()
 	var key [8]byte
 	binary.BigEndian.PutUint64(key[:], uint64(w.last))
+	w.b.FillPercent = 1
 	return w.b.Put(key[:], value)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -81,7 +82,7 @@ func Check(ctx context.Context, path string, progress func(done, total int64)) (
 		return Report{}, err
 	}
 	o.mmapSize = 0
-	db, err := openWhole(path, &o)
+	db, err := openBolt(path, &o)
 	if err != nil {
 		return Report{}, err
 	}
@@ -108,6 +109,7 @@ type checker struct {
 	report      Report
 
 	tx       *bolt.Tx
+	log      logBucket
 	identity identity
 	ckpt     checkpoint
 	floor    floorMark
@@ -146,7 +148,7 @@ func (c *checker) run(tx *bolt.Tx) error {
 	if err := checkFormat(tx); err != nil {
 		return err
 	}
-	c.checkJournal()
+	c.readJournal()
 	for _, walk := range []func() error{
 		c.readMeta, c.baseHeads, c.baseDocs, c.readHeads, c.readDocs, c.walkLog, c.compareViews, c.compareDocs, c.compareIDs,
 	} {
@@ -160,15 +162,14 @@ func (c *checker) run(tx *bolt.Tx) error {
 	return nil
 }
 
-// checkJournal looks at the journal. It is empty: what it held was put into the log's bucket when the file was opened.
-func (c *checker) checkJournal() {
+// readJournal reads what is in the journal: it belongs to the log.
+func (c *checker) readJournal() {
+	c.log = logOf(c.tx)
 	_, held, err := openJournal(c.tx, false)
-	switch {
-	case errors.Is(err, errJournal):
-		c.problem(CheckJournal, 0, "%v", errors.Unwrap(err))
-	case err == nil && len(held) > 0:
-		c.problem(CheckJournal, held[0].seq, "it is not in the log's bucket")
+	if corrupt := (*CorruptError)(nil); errors.Is(err, errJournal) && errors.As(err, &corrupt) {
+		c.problem(CheckJournal, corrupt.Seq, "%s", strings.TrimPrefix(corrupt.Err.Error(), errJournal.Error()+": "))
 	}
+	c.log.behind = held
 }
 
 // checkPages asks bbolt about its structure.
@@ -192,7 +193,7 @@ func (c *checker) readMeta() (err error) {
 	if err != nil {
 		return err
 	}
-	head, _ := logOf(c.tx).head(c.floor.seq) // a wrong key is found by walkLog
+	head, _ := c.log.head(c.floor.seq) // a wrong key is found by walkLog
 	c.report.Log, c.report.Floor, c.report.Checkpoint, c.report.Head = c.identity.log, c.floor.seq, c.ckpt.seq, head
 	c.report.HeadID = c.floor.id
 	c.total = 2 * int64(head-c.floor.seq)

@@ -19,9 +19,11 @@ type logWalk struct {
 func (c *checker) walkLog() error {
 	w := logWalk{c: c, crc: c.floor.crc, crcKnow: true}
 	w.prev.Seq, w.prev.At = c.floor.seq, c.floor.at
-	err := c.each(bucketLog, w.entry)
-	if err != nil {
+	if err := c.each(bucketLog, w.entry); err != nil {
 		return err
+	}
+	for _, r := range c.log.behind {
+		w.record(r.seq, r.v)
 	}
 	if w.prev.Flags.Has(FlagMore) {
 		c.problem(CheckPush, w.prev.Seq, "the atomic push does not end")
@@ -207,7 +209,7 @@ func (c *checker) entry(e idEntry) {
 		return
 	}
 	// walkLog has found each event's id at its place, so an entry is wrong only if its event has another id.
-	if id, ok := peekID(logOf(c.tx).get(e.Seq)); !ok || id != e.ID {
+	if id, ok := peekID(c.log.get(e.Seq)); !ok || id != e.ID {
 		c.problem(CheckIDs, e.Seq, "the id %s is not its id", e.ID)
 	}
 }

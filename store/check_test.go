@@ -481,8 +481,29 @@ func corruptions(t testing.TB, file string, r Report) []corruption {
 		{"a floor in the future", []string{CheckTime}, setFloor(func(f *floorMark) { f.at += 1e9 })},
 		{"an ancestor cut above the head", []string{CheckMeta}, func(tx *bolt.Tx) error { return putLineage(tx, []ancestor{{NewID(), r.Head + 1}}) }},
 		{"an ancestor that is the log itself", []string{CheckMeta}, func(tx *bolt.Tx) error { return putLineage(tx, []ancestor{{r.Log, 1}}) }},
+		{"the journal's key", []string{CheckJournal}, journalEdit(func(_ *journal, v []byte) { v[3] ^= 4 })},
+		{"an entry of the journal without the one before it", []string{CheckJournal}, journalEdit(func(j *journal, v []byte) {
+			copy(v[journalBlock-pageHeader-pageElement-len(journalEntryName):], j.entry([]rawRecord{{r.Head + 2, []byte{1}}}))
+		})},
+		{"a journal of another size", []string{CheckJournal}, func(tx *bolt.Tx) error {
+			return tx.Bucket(bucketJournal).Put(journalEntryName, make([]byte, 100))
+		}},
 		{"no identity", []string{CheckMeta}, func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Delete(metaIdentity) }},
 		{"a bucket missing", []string{CheckMeta}, func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketBaseDocs) }},
+	}
+}
+
+// journalEdit changes the value of the journal's bucket.
+func journalEdit(edit func(j *journal, v []byte)) func(*bolt.Tx) error {
+	return func(tx *bolt.Tx) error {
+		j, err := findJournal(tx, 0)
+		if err != nil {
+			return err
+		}
+		b := tx.Bucket(bucketJournal)
+		v := bytes.Clone(b.Get(journalEntryName))
+		edit(j, v)
+		return b.Put(journalEntryName, v)
 	}
 }
 
@@ -572,7 +593,8 @@ func TestCheckFinds(t *testing.T) {
 		covered[c.wants[0]] = true
 	}
 	for _, name := range []string{CheckPages, CheckMeta, CheckFloor, CheckCheckpoint, CheckRecord, CheckSeq, CheckChain, CheckTime,
-		CheckPrev, CheckSkip, CheckKPrev, CheckPush, CheckShape, CheckHeads, CheckDocs, CheckIDs, CheckFilter, CheckBaseHeads, CheckBaseDocs} {
+		CheckPrev, CheckSkip, CheckKPrev, CheckPush, CheckShape, CheckHeads, CheckDocs, CheckIDs, CheckFilter, CheckBaseHeads, CheckBaseDocs,
+		CheckJournal} {
 		if !covered[name] {
 			t.Errorf("no corruption for %s", name)
 		}

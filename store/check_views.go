@@ -204,7 +204,7 @@ func (c *checker) compareDocs() error {
 			c.problem(CheckDocs, d.seq, "key %q of stream %q: that event is none of the key's", at.Key, at.Stream)
 			return
 		}
-		want, err := foldKey(c.tx, at, d.seq, c.floor.seq)
+		want, err := foldKey(c.tx, c.log, at, d.seq, c.floor.seq)
 		if err != nil {
 			c.problem(CheckDocs, d.seq, "key %q of stream %q: %v", at.Key, at.Stream, err)
 			return
@@ -224,8 +224,7 @@ func (c *checker) compareDocs() error {
 }
 
 // foldKey folds the events of a key up to its event at seq, as the log and the base have them.
-func foldKey(tx *bolt.Tx, at DocKey, seq, floor Seq) (docState, error) {
-	log := logOf(tx)
+func foldKey(tx *bolt.Tx, log logBucket, at DocKey, seq, floor Seq) (docState, error) {
 	var chain []Seq
 	var rec record
 	settled := false

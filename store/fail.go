@@ -91,18 +91,21 @@ func diskFull(err error) bool {
 
 func noSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
-// update runs fn in a write transaction on the writer goroutine. Errors of fn roll back and are returned; those of the commit
-// are sorted: errNoRoom when the disk is full, else the store has failed. The transaction also empties the journal, unless the
-// disk is full: then what needs little room, and may make some, must not wait for what needs more.
-func (s *Store) update(fn func(*bolt.Tx) error) error {
+// update runs fn in a write transaction on the writer goroutine, which also empties the journal. Errors of fn roll back and are
+// returned; those of the commit are sorted: errNoRoom when the disk is full, else the store has failed.
+func (s *Store) update(fn func(*bolt.Tx) error) error { return s.transact(s.waiting, fn) }
+
+// maintain is update for work on the views and for trimming. On a full disk it leaves the journal as it is: what needs little
+// room, and may make some, must not wait for what needs more. fn must not add to the log.
+func (s *Store) maintain(fn func(*bolt.Tx) error) error {
 	if s.refuse.Load() != nil {
 		return s.transact(nil, fn)
 	}
-	return s.transact(s.waiting, fn)
+	return s.update(fn)
 }
 
-// transact is update with what is taken from the journal: all that it holds, or nothing.
-func (s *Store) transact(journaled []rawRecord, fn func(*bolt.Tx) error) error {
+// transact runs fn in a write transaction, behind records of the journal: all that it holds, or none.
+func (s *Store) transact(held []rawRecord, fn func(*bolt.Tx) error) error {
 	committing, settling := false, false
 	log := &s.logWriter
 	err := guard(func() error {
@@ -113,7 +116,7 @@ func (s *Store) transact(journaled []rawRecord, fn func(*bolt.Tx) error) error {
 		defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
 		s.lookAtMap()
 		log.begin(tx)
-		for _, r := range journaled {
+		for _, r := range held {
 			if err := log.add(r.seq, r.v); err != nil {
 				return err
 			}
@@ -135,7 +138,7 @@ func (s *Store) transact(journaled []rawRecord, fn func(*bolt.Tx) error) error {
 	switch {
 	case err == nil:
 		s.counters.batches.Add(log.batches)
-		if len(journaled) > 0 {
+		if len(held) > 0 {
 			s.journalMoved()
 		}
 		return nil
@@ -159,31 +162,27 @@ func (s *Store) writeFailed(err error) error {
 
 // journalMoved is called when all that the journal held is durable in the log's bucket.
 func (s *Store) journalMoved() {
-	s.counters.journalMoves.Add(1)
 	s.journal.used = 0
 	s.mu.Lock()
 	s.waiting = nil
+	s.counters.journalMoves.Add(1)
 	s.mu.Unlock()
 }
 
-// save makes a group durable: in the journal, where it fits, else in the log's bucket, behind what the journal holds.
+// save makes a group durable: in the journal, where it fits, else in the log's bucket.
 func (s *Store) save(g *group) error {
-	if !g.journaled {
-		return s.update(func(*bolt.Tx) error {
-			for _, r := range g.records {
-				if err := s.logWriter.add(r.seq, r.v); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+	if !g.small {
+		return s.update(g.add)
 	}
-	if err := s.journal.write(g.records); diskFull(err) {
-		return errNoRoom
-	} else if err != nil {
-		return s.writeFailed(err)
+	err := s.journal.write(g.records)
+	if diskFull(err) { // a file system that takes new room for what is written anew: from now on we do without
+		s.journal.span, g.small = -1, false
+		return s.update(g.add)
 	}
-	if err := s.sealer.sync(); err != nil {
+	if err == nil {
+		err = s.sealer.sync()
+	}
+	if err != nil {
 		return s.writeFailed(err)
 	}
 	s.counters.journaled.Add(1)

@@ -114,7 +114,7 @@ func (s *Store) flushSlice() bool {
 	}
 	start := time.Now()
 	var done func()
-	err := s.update(func(tx *bolt.Tx) (err error) {
+	err := s.maintain(func(tx *bolt.Tx) (err error) {
 		done, err = sl.write(tx)
 		return err
 	})
@@ -173,8 +173,8 @@ func (s *Store) flushFailed(err error) {
 	s.fail(err)
 }
 
-// flushable is how far the checkpoint may go: where the next transaction leaves the end of the log's bucket. Only the writer changes what
-// the journal holds, and this is the writer.
+// flushable is how far the checkpoint may go: where the next transaction leaves the end of the log's bucket. (Entries of the views may know
+// of events beyond it, as always.) Only the writer changes what the journal holds, and this is the writer.
 func (s *Store) flushable() Seq {
 	if s.refuse.Load() != nil && len(s.waiting) > 0 {
 		return s.waiting[0].seq - 1

@@ -38,10 +38,10 @@ type group struct {
 	last    *groupHead // the stream of the event before: most pushes stay on one
 	err     error      // a failure to read; ends the group
 
-	records   []rawRecord // of the events
-	crc       uint32      // what the next record is chained to
-	bytes     int         // of them
-	journaled bool        // they go into the journal
+	records []rawRecord // of the events
+	crc     uint32      // what the next record is chained to
+	bytes   int         // of them
+	small   bool        // they go into the journal
 }
 
 // place is what an event needs beside itself until it is published.
@@ -457,7 +457,17 @@ func (g *group) encode() {
 		rehome(e, rec)
 		g.records = append(g.records, rawRecord{e.Seq, rec})
 	}
-	g.journaled = g.s.journal.room(len(g.records), g.bytes)
+	g.small = !g.s.identity.sparse && g.s.journal.room(len(g.records), g.bytes)
+}
+
+// add puts the records into the log's bucket.
+func (g *group) add(*bolt.Tx) error {
+	for _, r := range g.records {
+		if err := g.s.logWriter.add(r.seq, r.v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recordBytes is an upper bound of what the group's records take.

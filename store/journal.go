@@ -13,86 +13,101 @@ import (
 )
 
 // The journal is what makes a small commit cheap. A transaction of bbolt writes half a dozen pages in as many places, however
-// little it is about; a small group of records goes instead, as one entry, into pages that were set aside for that in the
+// little it is about; a small group of records goes instead, as one entry, into blocks that were set aside for that in the
 // file, in one write. The next transaction, whatever it is for, first puts what the journal holds into the log's bucket, and then the
 // journal is written from its beginning again: an entry counts while its records are above the bucket's. Until then readers find them
 // in memory (logBucket). docs/storage.md, "Journal", and docs/decisions/0008 tell why this is sound.
 type journal struct {
-	f     *os.File
-	key   [journalKeyLen]byte
-	page  int
-	at    int64 // where its first page is in the file
-	pages int
-	span  int  // the most pages that an entry takes
-	blind bool // tests: leave the checksums out
-	used  int  // pages, from the first one
+	f      *os.File
+	key    [journalKeyLen]byte
+	at     int64 // where its first block is in the file
+	blocks int
+	span   int  // the most blocks that an entry takes
+	used   int  // blocks, from the first one
+	blind  bool // tests: leave the checksums out
+
+	found []byte // what was read of it at the start
 	out   []byte
 }
 
-// The bucket of the journal has one entry, whose value covers the pages. It begins with a random key; the first page that holds
-// nothing else is the first of the journal.
-var journalEntryName = []byte("pages")
+// The bucket of the journal has one entry. Its value is a head, then as many blocks as the head says, the first of them at the next
+// multiple of journalBlock in the file.
+var journalEntryName = []byte("blocks")
 
 const (
-	journalPages = 128
-	journalSpan  = 16
+	journalBlock  = 4096
+	journalBlocks = 128
+	journalSpan   = 16
+
+	// Layout of the value's head: a random key, the number of blocks, checksum.
+	journalKeyLen   = 16
+	journalValueLen = journalKeyLen + 4 + 4
+)
+
+// Layout of an entry, which begins with a block: the file's key, length of the entry, seq of the first record, number of records; the
+// records, each preceded by its length; checksum of all before. Nobody outside knows the key, so that no data of a client can pass for an
+// entry.
+const (
+	journalHead = journalKeyLen + 4 + 8 + 4
+	journalSum  = 4
 )
 
 // journalSize can be another one in tests.
 type journalSize struct {
-	pages int // of a journal that is made
-	span  int // the most pages that an entry takes; negative: there are no entries
+	blocks int // of a journal that is made
+	span   int // the most blocks that an entry takes; negative: there are no entries
 }
-
-// Layout of an entry, which begins with a page: the file's key, length of the entry, seq of the first record, number of records; the
-// records, each preceded by its length; checksum of all before. Nobody outside knows the key, so that no data of a client can pass for an entry.
-const (
-	journalKeyLen = 16
-	journalHead   = journalKeyLen + 4 + 8 + 4
-	journalSum    = 4
-)
 
 // errJournal: the journal is not what was written.
 var errJournal = errors.New("journal")
 
-func corruptJournal(format string, a ...any) error {
-	return &CorruptError{Err: fmt.Errorf("%w: %s", errJournal, fmt.Sprintf(format, a...))}
+func corruptJournal(seq Seq, format string, a ...any) error {
+	return &CorruptError{Seq: seq, Err: fmt.Errorf("%w: %s", errJournal, fmt.Sprintf(format, a...))}
 }
 
-// createJournal sets the pages aside.
-func createJournal(tx *bolt.Tx, pages int) error {
-	b, err := tx.CreateBucketIfNotExists(bucketJournal)
-	if err != nil || b.Get(journalEntryName) != nil {
+// createJournal sets the blocks aside.
+func createJournal(tx *bolt.Tx, blocks int) error {
+	b, err := tx.CreateBucket(bucketJournal)
+	if err != nil {
 		return err
 	}
-	value := make([]byte, (1+pages)*tx.DB().Info().PageSize-journalLead)
+	value := make([]byte, journalValueLen+(1+blocks)*journalBlock)
 	if _, err := rand.Read(value[:journalKeyLen]); err != nil {
 		return err
 	}
+	binary.BigEndian.PutUint32(value[journalKeyLen:], uint32(blocks))
+	binary.BigEndian.PutUint32(value[journalKeyLen+4:], crc32.Checksum(value[:journalKeyLen+4], castagnoli))
 	return b.Put(journalEntryName, value)
 }
 
-// journalLead is what stands in the first page of the bucket before the value.
-var journalLead = pageHeader + pageElement + len(journalEntryName)
-
-// openJournal returns the journal of a file and what it holds; nil: the file has none.
-func openJournal(tx *bolt.Tx, blind bool) (*journal, []rawRecord, error) {
+// findJournal returns the journal of a file as it was before anything is read of it; nil: the file has none. next is the seq behind the log's
+// bucket.
+func findJournal(tx *bolt.Tx, next Seq) (*journal, error) {
 	b := tx.Bucket(bucketJournal)
 	if b == nil {
-		return nil, nil, nil
+		return nil, nil
 	}
-	info := tx.DB().Info()
 	v := b.Get(journalEntryName)
-	j := &journal{blind: blind, page: info.PageSize, pages: (len(v)+journalLead)/info.PageSize - 1}
-	lead := info.PageSize - journalLead
-	if len(v) < lead || lead < journalKeyLen || j.pages < 1 || len(v) != lead+j.pages*j.page {
-		return nil, nil, corruptJournal("it has %d bytes", len(v))
+	if len(v) < journalValueLen+2*journalBlock ||
+		crc32.Checksum(v[:journalKeyLen+4], castagnoli) != binary.BigEndian.Uint32(v[journalKeyLen+4:]) {
+		return nil, corruptJournal(next, "it has no head")
 	}
-	j.at = int64(uintptr(unsafe.Pointer(&v[lead])) - info.Data)
-	if j.at%int64(j.page) != 0 {
-		return nil, nil, corruptJournal("it does not begin with a page")
+	j := &journal{key: [journalKeyLen]byte(v), blocks: int(binary.BigEndian.Uint32(v[journalKeyLen:]))}
+	if len(v) != journalValueLen+(1+j.blocks)*journalBlock {
+		return nil, corruptJournal(next, "%d bytes for %d blocks", len(v), j.blocks)
 	}
-	copy(j.key[:], v)
+	value := int64(uintptr(unsafe.Pointer(&v[0])) - tx.DB().Info().Data) // its place in the file, for the file is mapped
+	j.at = (value + journalValueLen + journalBlock - 1) / journalBlock * journalBlock
+	if value < 0 || value+int64(len(v)) > tx.Size() {
+		return nil, corruptJournal(next, "it is not in the file")
+	}
+	j.found = append(j.found, v[j.at-value:][:j.blocks*journalBlock]...)
+	return j, nil
+}
+
+// openJournal returns the journal of a file, ready to go on behind what it holds, and that: the records above those of the log's bucket.
+// The journal is nil when the file has none. blind is for tests.
+func openJournal(tx *bolt.Tx, blind bool) (*journal, []rawRecord, error) {
 	floor, err := getFloor(tx)
 	if err != nil {
 		return nil, nil, err
@@ -101,28 +116,30 @@ func openJournal(tx *bolt.Tx, blind bool) (*journal, []rawRecord, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	held, err := j.load(v[lead:], head)
+	j, err := findJournal(tx, head+1)
+	if err != nil || j == nil {
+		return nil, nil, err
+	}
+	j.blind = blind
+	held, err := j.load(head)
 	return j, held, err
 }
 
-// load reads the entries above the last seq of the log's bucket, and makes the journal go on behind them. What is no entry was
-// never whole, and so never happened, unless an entry follows it: then the journal is damaged.
-func (j *journal) load(pages []byte, head Seq) (held []rawRecord, err error) {
+// load reads the entries above the last seq of the log's bucket. What is no entry was never whole, and so never happened, unless
+// an entry follows it: then the journal is damaged, and what stands before that is returned with the error.
+func (j *journal) load(head Seq) (held []rawRecord, err error) {
 	next := head + 1
-	for at := 0; at < j.pages; at++ {
-		records, n := j.parse(pages[at*j.page:])
+	for at := 0; at < j.blocks; at++ {
+		records, n := j.parse(j.found[at*journalBlock:])
 		if n == 0 || records[0].seq <= head {
 			continue
 		}
 		if at != j.used || records[0].seq != next {
-			return nil, corruptJournal("what stands before event %d is damaged", records[0].seq)
-		}
-		for i := range records {
-			records[i].v = append([]byte(nil), records[i].v...)
+			return held, corruptJournal(next, "what follows event %d is damaged", next-1)
 		}
 		held = append(held, records...)
 		next += Seq(len(records))
-		j.used += j.pagesOf(n)
+		j.used += blocksOf(n)
 		at = j.used - 1
 	}
 	return held, nil
@@ -154,13 +171,14 @@ func (j *journal) parse(b []byte) (records []rawRecord, size int) {
 	return records, size
 }
 
-// settle makes durable what was loaded: after a failed sync the page cache may show what the disk does not have.
+// settle writes again what was loaded and makes it durable: after a failed sync the page cache may show what the disk does not have.
 func (j *journal) settle(sync func() error) error {
-	pages := make([]byte, j.used*j.page)
-	if _, err := j.f.ReadAt(pages, j.at); err != nil {
-		return err
+	found := j.found[:j.used*journalBlock]
+	j.found = nil
+	if len(found) == 0 {
+		return nil
 	}
-	if _, err := j.f.WriteAt(pages, j.at); err != nil {
+	if _, err := j.f.WriteAt(found, j.at); err != nil {
 		return err
 	}
 	return sync()
@@ -171,14 +189,25 @@ func (j *journal) room(records, bytes int) bool {
 	if j == nil {
 		return false
 	}
-	n := j.pagesOf(journalHead + records*binary.MaxVarintLen32 + bytes + journalSum)
-	return n <= j.span && j.used+n <= j.pages
+	n := blocksOf(journalHead + records*binary.MaxVarintLen32 + bytes + journalSum)
+	return n <= j.span && j.used+n <= j.blocks
 }
 
-func (j *journal) pagesOf(bytes int) int { return (bytes + j.page - 1) / j.page }
+func blocksOf(bytes int) int { return (bytes + journalBlock - 1) / journalBlock }
 
-// write appends an entry of consecutive records, which is on disk when the file was synced.
+// write appends an entry, which is on disk when the file was synced.
 func (j *journal) write(records []rawRecord) error {
+	b := j.entry(records)
+	if _, err := j.f.WriteAt(b, j.at+int64(j.used)*journalBlock); err != nil {
+		return err
+	}
+	j.used += len(b) / journalBlock
+	return nil
+}
+
+// entry makes an entry of records with consecutive seqs, valid until the next call. It fills its blocks, so that the kernel need not read
+// them before.
+func (j *journal) entry(records []rawRecord) []byte {
 	b := append(j.out[:0], j.key[:]...)
 	b = binary.BigEndian.AppendUint32(b, 0)
 	b = binary.BigEndian.AppendUint64(b, uint64(records[0].seq))
@@ -188,12 +217,6 @@ func (j *journal) write(records []rawRecord) error {
 	}
 	binary.BigEndian.PutUint32(b[journalKeyLen:], uint32(len(b)+journalSum))
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	n := j.pagesOf(len(b))
-	b = append(b, make([]byte, n*j.page-len(b))...) // whole pages: the kernel need not read them first
-	j.out = b
-	if _, err := j.f.WriteAt(b, j.at+int64(j.used)*int64(j.page)); err != nil {
-		return err
-	}
-	j.used += n
-	return nil
+	j.out = append(b, make([]byte, blocksOf(len(b))*journalBlock-len(b))...)
+	return j.out
 }

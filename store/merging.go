@@ -118,7 +118,7 @@ func (s *Store) tidyIDs() {
 // idStep runs one bounded step of the ids view in a transaction of its own.
 func (s *Store) idStep(step func(*bolt.Tx) (func(), bool, error)) (more bool, err error) {
 	var done func()
-	err = s.update(func(tx *bolt.Tx) (err error) {
+	err = s.maintain(func(tx *bolt.Tx) (err error) {
 		done, more, err = step(tx)
 		return err
 	})

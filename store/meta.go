@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
@@ -164,32 +163,34 @@ func initBuckets(tx *bolt.Tx, id identity) error {
 
 func newIdentity() identity { return identity{log: NewID(), created: time.Now().UnixMilli()} }
 
-// upgrade brings a file of an earlier version to this one, synced by bbolt's own rule, and gives it a journal if it has none.
+// upgrade brings a file of an earlier version to this one, and gives it a journal if it has none, synced by bbolt's own rule.
 // Version 2 brought seals, version 3 batches of records in the log, version 4 the journal: a program that does not know them must not
-// touch such a file. On a full disk a file may have to do without a journal until the next start.
-func upgrade(db *bolt.DB, journalPages int) error {
+// touch such a file. On a full disk the file does without a journal until a later start.
+func upgrade(db *bolt.DB, journalBlocks int) error {
 	var d decoder
-	whole := false
+	journal := false
 	err := db.View(func(tx *bolt.Tx) error {
 		d.b = append(d.b, tx.Bucket(bucketMeta).Get(metaFormat)...)
-		whole = tx.Bucket(bucketJournal) != nil
+		journal = tx.Bucket(bucketJournal) != nil
 		return nil
 	})
-	version := d.uint32()
-	if err != nil || version == formatVersion && whole {
+	if err != nil {
 		return err
 	}
 	db.NoSync = false
 	defer func() { db.NoSync = true }()
-	err = db.Update(func(tx *bolt.Tx) error { return errors.Join(putFormat(tx), createJournal(tx, journalPages)) })
-	if diskFull(err) && version >= journalless {
+	if d.uint32() != formatVersion {
+		err = db.Update(putFormat)
+	}
+	if err != nil || journal {
+		return err
+	}
+	err = db.Update(func(tx *bolt.Tx) error { return createJournal(tx, journalBlocks) })
+	if diskFull(err) {
 		return nil
 	}
 	return err
 }
-
-// journalless is the version that differs from this one by the journal only.
-const journalless = 3
 
 func putFormat(tx *bolt.Tx) error {
 	return tx.Bucket(bucketMeta).Put(metaFormat, binary.BigEndian.AppendUint32(nil, formatVersion))

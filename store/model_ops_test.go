@@ -53,6 +53,7 @@ func TestModel(t *testing.T) {
 		"merged reads": total.MergedReads, "near skips": total.SkipsNear, "pages that ended at a bound": total.PagesShrunk,
 		"flush slices beyond the first of each store": total.FlushSlices - int64(seeds), "throttled groups": total.ThrottledGroups,
 		"merged id runs": total.IDMergedRuns, "trims": total.Trims, "trims held": total.TrimsHeld, "duplicates": total.Duplicates,
+		"groups in the journal": total.Journaled, "times that it was emptied": total.JournalMoves, "other commits": total.Commits - total.Journaled,
 		"refusals": total.Refused, "backups": total.Backups, "reads below the floor": min(int64(trimmedReads), total.TrimmedReads),
 	} {
 		if n <= 0 {
@@ -93,6 +94,7 @@ func newModelRun(t *testing.T, seed uint64) *modelRun {
 	r.o = quiet()
 	r.o.Limits = Limits{Data: 400, Doc: 300}
 	r.o.TailBytes = 60_000
+	r.o.journal = journalSize{blocks: 5 + r.IntN(20), span: 1 + r.IntN(4)}
 	r.o.flush = flushPol{target: 150, bound: 400, bytes: 1 << 20, events: 100, entries: 50}
 	r.o.now = func() time.Time { return time.UnixMilli(r.clock.Load()) }
 	r.s = r.open(r.file())
@@ -140,7 +142,7 @@ func (r *modelRun) run(steps int) {
 		run    func()
 	}{
 		{40, r.pushes}, {6, r.bulk}, {25, r.read}, {8, r.documents}, {8, r.documentsAt}, {8, r.resume}, {4, r.streams},
-		{3, r.trim}, {5, r.flush}, {5, func() { cold(r, r.s) }}, {5, r.tick}, {3, r.reopen}, {2, r.crash}, {1, r.backup}, {1, r.restore}, {1, r.flood},
+		{3, r.trim}, {5, r.flush}, {5, func() { cold(r, r.s) }}, {5, func() { noTail(r.s) }}, {5, r.tick}, {3, r.reopen}, {2, r.crash}, {1, r.backup}, {1, r.restore}, {1, r.flood},
 	}
 	sum := 0
 	for _, op := range ops {

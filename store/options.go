@@ -85,7 +85,7 @@ func (o *Options) validate() error {
 	def(&o.QueueBytes, 16<<20)
 	def(&o.mmapSize, defaultMmap)
 	def(&o.docs, groupDocs)
-	def(&o.journal.pages, journalPages)
+	def(&o.journal.blocks, journalBlocks)
 	def(&o.journal.span, journalSpan)
 	if o.reapRoom == 0 {
 		o.reapRoom = reapRoom

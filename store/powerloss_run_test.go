@@ -46,7 +46,7 @@ type plSpec struct {
 	Keep    int    // to this many events
 	Backup  int    // after this burst, a backup is begun
 	Close   bool   // the store is closed at the end; else the process just ends
-	Span    int    // pages of an entry of the journal; 0: none is ever written
+	Span    int    // blocks of an entry of the journal; 0: none is ever written
 	Every   int    // only every so many of the images are looked at; 0: all
 }
 
@@ -70,7 +70,7 @@ func (s plSpec) options() Options {
 		Logger:   slog.New(slog.NewTextHandler(io.Discard, nil)),
 		mmapSize: 256 << 10,
 		reserve:  -1,
-		journal:  journalSize{pages: 7, span: cmp.Or(s.Span, -1)},
+		journal:  journalSize{blocks: 7, span: cmp.Or(s.Span, -1)},
 		flush:    flushPol{target: 12, bound: 48, bytes: 1 << 20, events: 16, entries: 16},
 		faults:   plControls[s.Control],
 		now: func() time.Time { // a full disk is tried again at the next push

@@ -28,6 +28,10 @@ func fill(t testing.TB, s *Store, n int, pick func(i int) Stream) {
 func cold(t testing.TB, s *Store) {
 	t.Helper()
 	noJournal(t, s)
+	noTail(s)
+}
+
+func noTail(s *Store) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tail.dropTo(MaxSeq)

@@ -40,16 +40,25 @@ func Restore(ctx context.Context, from, to string, cut Seq, progress func(done, 
 	if err := o.validate(); err != nil {
 		return RestoreInfo{}, err
 	}
-	db, err := openWhole(from, &o)
+	db, err := openBolt(from, &o)
 	if err != nil {
 		return RestoreInfo{}, err
 	}
+	var held []rawRecord // in the journal
 	view := func(fn func(*bolt.Tx, logBucket) error) error {
-		return guard(func() error { return db.View(func(tx *bolt.Tx) error { return fn(tx, logOf(tx)) }) })
+		return guard(func() error {
+			return db.View(func(tx *bolt.Tx) error { return fn(tx, logBucket{tx.Bucket(bucketLog), held}) })
+		})
 	}
 	c := &copier{ctx: ctx, view: view, progress: half(progress)}
 	info := RestoreInfo{}
-	err = view(func(tx *bolt.Tx, _ logBucket) error { return c.restoreFrom(tx, cut, &info) })
+	err = view(func(tx *bolt.Tx, log logBucket) (err error) {
+		if held, err = heldUpTo(tx, cut); err != nil {
+			return err
+		}
+		log.behind = held
+		return c.restoreFrom(tx, log, cut, &info)
+	})
 	if err == nil {
 		err = build(to, o, c.run, func(tmp string) error { return verifyFile(ctx, tmp, secondHalf(progress)) })
 	}
@@ -63,14 +72,21 @@ func Restore(ctx context.Context, from, to string, cut Seq, progress func(done, 
 	return info, nil
 }
 
-// restoreFrom decides what the new log is to be.
-func (c *copier) restoreFrom(tx *bolt.Tx, cut Seq, info *RestoreInfo) (err error) {
+// heldUpTo returns what is in the journal of a file. Damage to it is an error unless it lies behind the cut.
+func heldUpTo(tx *bolt.Tx, cut Seq) ([]rawRecord, error) {
 	if err := checkFormat(tx); err != nil {
-		return err
+		return nil, err
 	}
-	if _, _, err := openJournal(tx, false); err != nil {
-		return err
+	_, held, err := openJournal(tx, false)
+	corrupt := (*CorruptError)(nil)
+	if errors.Is(err, errJournal) && errors.As(err, &corrupt) && 0 < cut && cut < corrupt.Seq {
+		return held, nil
 	}
+	return held, err
+}
+
+// restoreFrom decides what the new log is to be.
+func (c *copier) restoreFrom(tx *bolt.Tx, log logBucket, cut Seq, info *RestoreInfo) (err error) {
 	old, err := getIdentity(tx)
 	if err != nil {
 		return err
@@ -86,11 +102,11 @@ func (c *copier) restoreFrom(tx *bolt.Tx, cut Seq, info *RestoreInfo) (err error
 		return err
 	}
 	c.inRuns = c.ids.checkpoint()
-	head, err := logOf(tx).head(c.floor.seq)
+	head, err := log.head(c.floor.seq)
 	if err != nil {
 		return err
 	}
-	if c.upTo, err = lowerCut(tx, cut, c.floor.seq, head); err != nil {
+	if c.upTo, err = lowerCut(log, cut, c.floor.seq, head); err != nil {
 		return err
 	}
 	c.identity = newIdentity()
@@ -111,7 +127,7 @@ func descend(lineage []ancestor, from ID, cut Seq) []ancestor {
 }
 
 // lowerCut returns the last seq that the copy keeps: the end of the last push that is whole at the cut.
-func lowerCut(tx *bolt.Tx, cut, floor, head Seq) (Seq, error) {
+func lowerCut(log logBucket, cut, floor, head Seq) (Seq, error) {
 	switch {
 	case cut == 0:
 		cut = head
@@ -120,7 +136,7 @@ func lowerCut(tx *bolt.Tx, cut, floor, head Seq) (Seq, error) {
 	case cut > head:
 		return 0, fmt.Errorf("%w: it ends at %d", ErrBeyondHead, head)
 	}
-	c := logOf(tx).cursor()
+	c := log.cursor()
 	step := c.last
 	if _, v := c.seek(cut + 1); v != nil {
 		step = c.prev

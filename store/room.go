@@ -77,7 +77,7 @@ func (s *Store) tryRoom() {
 	if !s.extendReserve() {
 		return
 	}
-	err := s.transact(s.waiting, func(tx *bolt.Tx) error { return putCheckpoint(tx, s.ckpt) })
+	err := s.update(func(tx *bolt.Tx) error { return putCheckpoint(tx, s.ckpt) })
 	switch {
 	case s.failure() != nil:
 	case err != nil:

@@ -89,11 +89,7 @@ func Open(path string, o Options) (*Store, error) {
 			return nil, err
 		}
 	}
-	open := openBolt
-	if o.ReadOnly {
-		open = openWhole
-	}
-	db, err := open(path, &o)
+	db, err := openBolt(path, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +144,7 @@ func (s *Store) own() (err error) {
 		if err := s.db.View(checkFormat); err != nil {
 			return err
 		}
-		return errors.Join(upgrade(s.db, s.opts.journal.pages), s.sealer.begin())
+		return errors.Join(upgrade(s.db, s.opts.journal.blocks), s.sealer.begin())
 	})
 }
 
@@ -165,60 +161,19 @@ func (s *Store) openJournal() error {
 		return err
 	}
 	s.journal.f, s.journal.span = s.opts.file, s.opts.journal.span
-	if s.journal.used == 0 || s.opts.faults.noRewrite {
+	if s.opts.faults.noRewrite {
 		return nil
 	}
 	return s.journal.settle(s.sealer.sync)
 }
 
-// openWhole opens a file that is only read. Of what its last process left behind, half a commit is taken back before, and what is in
-// the journal is put into the log's bucket; a journal that is damaged stays as it is.
-func openWhole(path string, o *Options) (*bolt.DB, error) {
-	if err := ensureWhole(path); err != nil {
-		return nil, err
-	}
-	db, err := openBolt(path, o)
-	if err != nil {
-		return nil, err
-	}
-	var held []rawRecord
-	_ = guard(func() error {
-		return db.View(func(tx *bolt.Tx) (err error) { _, held, err = openJournal(tx, false); return err })
-	})
-	if len(held) == 0 {
-		return db, nil
-	}
-	if err := db.Close(); err != nil {
-		return nil, err
-	}
-	if err := emptyJournal(path); err != nil {
-		return nil, fmt.Errorf("store: the last process did not close %s, which is to be made whole first: %w", path, err)
-	}
-	return openBolt(path, o)
-}
-
-// emptyJournal puts what the journal of a file that nobody has open holds into the log's bucket.
-func emptyJournal(path string) error {
-	var o Options
-	if err := o.validate(); err != nil {
-		return err
-	}
-	db, err := openBolt(path, &o)
-	if err != nil {
-		return err
-	}
-	s := newStore(path, o, db)
-	if err = s.own(); err == nil {
-		err = s.openJournal()
-	}
-	if err == nil {
-		err = s.update(func(*bolt.Tx) error { return nil })
-	}
-	return errors.Join(err, db.Close(), forgetHolder(path))
-}
-
 // openBolt opens the file, turning bbolt's panics and errors on what is no store into ours.
 func openBolt(path string, o *Options) (db *bolt.DB, err error) {
+	if o.ReadOnly {
+		if err := ensureWhole(path); err != nil {
+			return nil, err
+		}
+	}
 	err = guard(func() error {
 		db, err = bolt.Open(path, 0o600, o.bolt())
 		return err
@@ -376,10 +331,20 @@ func (s *Store) view(fn func(*bolt.Tx) error) error {
 
 // viewLog runs fn in a read transaction, with the log as it is then.
 func (s *Store) viewLog(fn func(*bolt.Tx, logBucket) error) error {
-	s.mu.RLock() // before the transaction: what has left the journal by then is in the bucket
-	waiting := s.waiting
-	s.mu.RUnlock()
-	return s.view(func(tx *bolt.Tx) error { return fn(tx, logBucket{tx.Bucket(bucketLog), waiting}) })
+	waiting, moves := s.inJournal() // before the transaction: what has left the journal by then is in the bucket
+	return s.view(func(tx *bolt.Tx) error {
+		if more, m := s.inJournal(); m == moves { // views in the transaction may know of them
+			waiting = more
+		}
+		return fn(tx, logBucket{tx.Bucket(bucketLog), waiting})
+	})
+}
+
+// inJournal returns what the journal holds, and how often it was emptied.
+func (s *Store) inJournal() ([]rawRecord, int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.waiting, s.counters.journalMoves.Load()
 }
 
 // job is work for the writer goroutine: fn runs there, between two groups.

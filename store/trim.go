@@ -192,7 +192,7 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 		return false, nil
 	}
 	t := trimmer{s: s, floor: from, heads: make(map[Stream]*headState), docs: make(map[DocKey]*docState)}
-	err = s.update(func(tx *bolt.Tx) error { return t.run(tx, goal, ckpt) })
+	err = s.maintain(func(tx *bolt.Tx) error { return t.run(tx, goal, ckpt) })
 	switch {
 	case errors.Is(err, errNothing):
 		return false, nil
