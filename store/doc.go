@@ -17,12 +17,13 @@
 // # How it works
 //
 // One goroutine, the writer, owns every write transaction. It takes the pushes that wait as one group, judges each mutation in
-// order (group.go) and writes the records of the group to the end of one bucket: that is all that a commit writes. Then the
-// group is published: overlays in memory for the views, the tail of newest events, the head. The views' buckets follow in slices,
+// order (group.go) and writes the records of the group to the end of one bucket, or, when they are few, into a journal that the next
+// transaction empties into that bucket: that is all that a commit writes. Then the group is published: overlays in memory for the views, the tail of newest events, the head. The views' buckets follow in slices,
 // with a checkpoint; Open folds what lies above it. Trimming moves the oldest events into a base, from which documents as
 // of any seq above the floor are folded. docs/storage.md has the format, the bounds and the recovery.
 //
 //	Append ─▶ queue ─▶ writer: judge, commit, publish ─▶ Watch, Push.Done
+//	                     │ journal.go: small groups; else bucket log
 //	                     │ flush.go: slices of heads, docs, ids; the checkpoint moves
 //	                     │ trim.go: the floor moves
 //	Read ◀─ tail in memory, else the file (walk.go, wide.go)     Doc, Documents ◀─ overlay, else the file
