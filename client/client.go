@@ -58,9 +58,11 @@ type Stats struct {
 	BytesRead   uint64
 	BytesSent   uint64
 	PushFrames  uint64
+	Prompt      uint64 // writes that followed answers without a change of goroutine
+	PromptCut   uint64 // those of them that the socket took in part
 }
 
-type counters struct{ connections, resent, read, sent, pushes atomic.Uint64 }
+type counters struct{ connections, resent, read, sent, pushes, prompt, promptCut atomic.Uint64 }
 
 // New returns a Client that connects when it is first used. Only Options.URL is required.
 func New(o Options) (*Client, error) {
@@ -100,7 +102,7 @@ func (c *Client) ID() store.ID { return c.id }
 // Stats returns the counters.
 func (c *Client) Stats() Stats {
 	s := &c.stats
-	return Stats{s.connections.Load(), s.resent.Load(), s.read.Load(), s.sent.Load(), s.pushes.Load()}
+	return Stats{s.connections.Load(), s.resent.Load(), s.read.Load(), s.sent.Load(), s.pushes.Load(), s.prompt.Load(), s.promptCut.Load()}
 }
 
 // Connect waits until the server has welcomed the client; with an error when that will never be, or ctx ends first.

@@ -57,6 +57,65 @@ func TestPushCoalescesWhatIsQueued(t *testing.T) {
 	})
 }
 
+// What the application sends when it is answered goes out at once, by the goroutine that has read the answer, as far as the socket takes it;
+// the rest follows.
+func TestAnswersAreFollowedAtOnce(t *testing.T) {
+	s := newScript(t)
+	c, err := New(Options{URL: "ws://script", Dial: s.dialTCP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const small, large = 20, 5
+	answered := make(chan Result, small+large)
+	var next func(n int)
+	next = func(n int) {
+		m := mutation(n)
+		count := 1
+		switch {
+		case n < small:
+		case n == small: // more than the socket takes
+			count = large
+		default:
+			return
+		}
+		for i := range count {
+			m := m
+			if m.ID[13] = byte(i); n == small {
+				m.Data = fmt.Appendf(nil, "%q", bytes.Repeat([]byte{'x'}, 200_000))
+			}
+			err := c.Send(t.Context(), &m, func(r Result) { answered <- r; next(n + 1) })
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	next(0)
+	l, _ := s.welcome()
+	seq := store.Seq(1)
+	for seq <= small {
+		seq = l.ack(expect[*wire.Push](l), seq)
+	}
+	for c.Stats().PromptCut == 0 { // nobody reads
+		time.Sleep(time.Millisecond)
+	}
+	for seq <= small+large {
+		p := expect[*wire.Push](l)
+		for _, m := range p.Mutations {
+			if len(m.Data) != 200_002 {
+				t.Fatalf("%d bytes of data", len(m.Data))
+			}
+		}
+		seq = l.ack(p, seq)
+	}
+	if err := c.Flush(t.Context()); err != nil || len(answered) != small+large {
+		t.Fatalf("%d answers, %v", len(answered), err)
+	}
+	if st := c.Stats(); st.Prompt < small/2 {
+		t.Errorf("%d writes followed answers at once", st.Prompt)
+	}
+}
+
 func TestUnansweredMutationsAreSentAgainByteForByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)

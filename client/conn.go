@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"tidemark/internal/wire"
@@ -45,6 +46,15 @@ type conn struct {
 	done           []*entry
 	places         *[]store.Event // of the raw frame in hand; nil: none
 
+	// Who writes owns these, and holds writing.
+	writing sync.Mutex
+	buf     []byte
+	rest    []byte             // of buf, what is still to be written
+	raw     syscall.RawConn    // nil: a write may block
+	attempt func(uintptr) bool // tryWrite
+	taken   int                // by the last attempt
+	sleeps  time.Time          // until when the write goroutine sleeps
+
 	// Client.mu guards these.
 	control  []wire.Message
 	pongs    [][]byte
@@ -60,6 +70,11 @@ type conn struct {
 func newConn(c *Client, nc net.Conn, rest []byte) *conn {
 	k := &conn{c: c, nc: nc, wake: make(chan struct{}, 1), broken: make(chan struct{})}
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(c.ctx))
+	if sc, ok := nc.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			k.raw, k.attempt = raw, k.tryWrite
+		}
+	}
 	k.in = newFrameReader(nc, c.o.MaxMessage, rest, k.ping)
 	return k
 }
@@ -263,7 +278,7 @@ func (k *conn) settle(take func([]*entry) ([]*entry, error)) error {
 		c.tell(&c.empty)
 	}
 	c.mu.Unlock()
-	k.wakeWriter()
+	k.writeNow()
 	clear(done)
 	k.done = done
 	return err

@@ -44,6 +44,29 @@ func (s *script) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
+// dialTCP is dial over a real socket, which takes little at once.
+func (s *script) dialTCP(ctx context.Context, _, _ string) (net.Conn, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer ln.Close()
+	mine, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	theirs, err := ln.Accept()
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(mine.(*net.TCPConn).SetWriteBuffer(8<<10), theirs.(*net.TCPConn).SetReadBuffer(8<<10))
+	if err != nil {
+		return nil, err
+	}
+	s.lines <- &line{t: s.t, nc: theirs, br: bufio.NewReader(theirs), dec: wire.Decoder{Limits: wire.Limits{}.WithDefaults()}}
+	return mine, nil
+}
+
 // accept shakes hands with the next connection and reads its hello.
 func (s *script) accept() (*line, *wire.Hello) {
 	s.t.Helper()

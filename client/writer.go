@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/binary"
 	"fmt"
+	"syscall"
 	"time"
 
 	"tidemark/internal/wire"
@@ -58,23 +59,13 @@ func (k *conn) write() {
 	defer close(k.broken)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	var buf []byte
 	for {
-		var wait time.Duration
-		var err error
-		if buf, wait, err = k.compose(buf[:0]); err != nil {
+		wait, more, err := k.writeSome()
+		if err != nil {
 			k.fail(err)
 			return
 		}
-		if len(buf) > 0 {
-			if _, err := k.nc.Write(buf); err != nil {
-				k.fail(err)
-				return
-			}
-			k.c.stats.sent.Add(uint64(len(buf)))
-			if cap(buf) > keepBuffer {
-				buf = nil
-			}
+		if more {
 			continue
 		}
 		timer.Reset(wait)
@@ -85,6 +76,69 @@ func (k *conn) write() {
 			return
 		}
 	}
+}
+
+// writeSome writes what there is, or returns for how long there will be nothing unless somebody says so.
+func (k *conn) writeSome() (wait time.Duration, more bool, err error) {
+	k.writing.Lock()
+	defer k.writing.Unlock()
+	if len(k.rest) == 0 {
+		if wait, err = k.composeRest(); err != nil || len(k.rest) == 0 {
+			k.sleeps = time.Now().Add(wait)
+			return wait, false, err
+		}
+	}
+	_, err = k.nc.Write(k.rest)
+	k.c.stats.sent.Add(uint64(len(k.rest)))
+	k.rest = nil
+	return 0, true, err
+}
+
+// composeRest makes what is to be written next. k.writing is held.
+func (k *conn) composeRest() (wait time.Duration, err error) {
+	if cap(k.buf) > keepBuffer {
+		k.buf = nil
+	}
+	k.buf, wait, err = k.compose(k.buf[:0])
+	k.rest = k.buf
+	return wait, err
+}
+
+// writeNow does on the reader's goroutine what the write goroutine would do, without waking it and without waiting for the socket: most
+// applications push again when they are answered. What it cannot do it leaves to the write goroutine.
+func (k *conn) writeNow() {
+	if k.raw == nil || !k.writing.TryLock() {
+		k.wakeWriter()
+		return
+	}
+	defer k.writing.Unlock()
+	var wait time.Duration
+	if len(k.rest) == 0 {
+		var err error
+		if wait, err = k.composeRest(); err != nil {
+			k.fail(err)
+			return
+		}
+		if len(k.rest) > 0 && k.raw.Write(k.attempt) == nil {
+			k.c.stats.prompt.Add(1)
+			k.c.stats.sent.Add(uint64(k.taken))
+			if k.rest = k.rest[k.taken:]; len(k.rest) > 0 {
+				k.c.stats.promptCut.Add(1)
+			}
+		}
+	}
+	if len(k.rest) > 0 || time.Now().Add(wait).Before(k.sleeps) {
+		k.wakeWriter()
+	}
+}
+
+// tryWrite writes once, without waiting, what the socket takes.
+func (k *conn) tryWrite(fd uintptr) bool {
+	n, err := syscall.Write(int(fd), k.rest)
+	if k.taken = n; err != nil {
+		k.taken = 0 // the write goroutine finds out what is wrong
+	}
+	return true
 }
 
 // fail ends the connection from the writer's side.
