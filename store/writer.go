@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Bounds of one group: what one transaction writes, and with it the longest time that a commit takes.
+// Bounds of one group: what one commit writes, and with it the longest time that it takes.
 const (
 	groupBytes = 4 << 20
 	tickEvery  = 250 * time.Millisecond
