@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -128,8 +127,7 @@ func (p *posters) add(ctx context.Context, b *Bench, path string, body []byte) e
 	if err != nil {
 		return err
 	}
-	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		path, len(body), body)
+	request := postRequest(path, body)
 	p.group.Go(func() {
 		defer conn.Close()
 		h, err := p.run(conn, request)
@@ -139,6 +137,12 @@ func (p *posters) add(ctx context.Context, b *Bench, path string, body []byte) e
 		p.err = errors.Join(p.err, err)
 	})
 	return nil
+}
+
+// postRequest returns an append of one message as it goes over the wire.
+func postRequest(path string, body []byte) []byte {
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		path, len(body), body)
 }
 
 func (p *posters) run(conn net.Conn, request []byte) (*histogram, error) {
@@ -208,158 +212,4 @@ func (a *HTTP) catchUp(ctx context.Context, b *Bench) error {
 	}
 	fs := []Figure{{"messages", float64(a.Messages) / spent.Seconds(), "/s"}, {"bytes", float64(n) / 1e6 / spent.Seconds(), "MB/s"}}
 	return b.report(ctx, fmt.Sprintf("http: one GET of %d messages", a.Messages), nil, append(fs, cpu.since("message", int64(a.Messages))...)...)
-}
-
-// follow measures how long a message takes to the readers of a stream, and what they cost in memory.
-func (a *HTTP) follow(ctx context.Context, b *Bench) error {
-	if err := b.start(ctx, 0, streams(1)); err != nil {
-		return err
-	}
-	if err := b.create(ctx, durableName(0)); err != nil {
-		return err
-	}
-	before := b.rss()
-	rs := make([]*sseReader, a.Readers)
-	for i := range rs {
-		conn, err := b.dial(ctx)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		rs[i] = &sseReader{conn: conn, live: make(chan struct{}), done: make(chan struct{})}
-		go rs[i].run(durableName(0))
-	}
-	for _, r := range rs {
-		select {
-		case <-r.live:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if err := sleep(ctx, a.Settle); err != nil {
-		return err
-	}
-	idle := b.rss()
-	w := b.watch(ctx)
-	sent, err := a.feed(ctx, b)
-	held := w.end(ctx)
-	if err != nil {
-		return err
-	}
-	want := int64(sent) * int64(a.Readers)
-	err = waitArrivals(ctx, rs, want)
-	busy := b.rss()
-	hist, got := histogram{}, int64(0)
-	for _, r := range rs {
-		r.conn.Close()
-		<-r.done
-		hist.merge(&r.hist)
-		got += r.got.Load()
-	}
-	if got != want {
-		return errors.Join(fmt.Errorf("bench: %d of %d messages arrived", got, want), err)
-	}
-	each := func(rss int64) float64 { return float64(rss-before) / 1000 / float64(a.Readers) }
-	fs := append([]Figure{{"arrivals", float64(got) / a.Duration.Seconds(), "/s"}}, latencies("append to arrival ", &hist)...)
-	fs = append(fs, Figure{"memory of a silent reader", each(idle), "KB"}, Figure{"memory of a busy reader", each(busy), "KB"})
-	return b.report(ctx, fmt.Sprintf("http: %d readers of server-sent events, %d appends/s", a.Readers, a.Rate), held, fs...)
-}
-
-func (b *Bench) rss() int64 {
-	if b.server == nil {
-		return 0
-	}
-	return int64(b.server.RSS())
-}
-
-// feed appends messages that say when they were sent, at the wanted rate.
-func (a *HTTP) feed(ctx context.Context, b *Bench) (sent int, err error) {
-	conn, err := b.dial(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	in := bufio.NewReader(conn)
-	tick := time.NewTicker(time.Second / time.Duration(a.Rate))
-	defer tick.Stop()
-	pad := strings.Repeat("x", max(0, b.Payload-32))
-	for end := time.Now().Add(a.Duration); time.Now().Before(end); sent++ {
-		body := fmt.Sprintf(`{"at":%d,"pad":"%s"}`, time.Now().UnixNano(), pad)
-		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-			durableName(0), len(body), body)
-		if err != nil {
-			return sent, err
-		}
-		if err := readHead(in); err != nil {
-			return sent, err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return sent, ctx.Err()
-		}
-	}
-	return sent, nil
-}
-
-// sseReader reads server-sent events as bytes.
-type sseReader struct {
-	conn net.Conn
-	live chan struct{} // closed when the server has told where the reader stands
-	done chan struct{}
-	hist histogram
-	got  atomic.Int64
-}
-
-// lastArrivals is how long the last messages may take; then some are missing.
-const lastArrivals = time.Minute
-
-// waitArrivals waits until the readers have n messages between them.
-func waitArrivals(ctx context.Context, rs []*sseReader, n int64) error {
-	ctx, cancel := context.WithTimeout(ctx, lastArrivals)
-	defer cancel()
-	for _, r := range rs {
-		for each := n / int64(len(rs)); r.got.Load() < each; {
-			if err := sleep(ctx, time.Millisecond); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (r *sseReader) run(path string) {
-	defer close(r.done)
-	if _, err := fmt.Fprintf(r.conn, "GET %s?offset=now&live=sse HTTP/1.1\r\nHost: localhost\r\n\r\n", path); err != nil {
-		return
-	}
-	in := bufio.NewReaderSize(r.conn, 64<<10)
-	live := false
-	for {
-		line, err := in.ReadSlice('\n')
-		if err != nil {
-			return
-		}
-		if !live && bytes.HasPrefix(line, []byte("event: control")) {
-			live = true
-			close(r.live)
-		}
-		r.take(line, time.Now())
-	}
-}
-
-// take counts the messages of a data line by the times that they carry.
-func (r *sseReader) take(line []byte, now time.Time) {
-	for {
-		_, rest, ok := bytes.Cut(line, []byte(`{"at":`))
-		if !ok {
-			return
-		}
-		digits, rest, _ := bytes.Cut(rest, []byte{','})
-		if ns, err := strconv.ParseInt(string(digits), 10, 64); err == nil {
-			r.got.Add(1)
-			r.hist.add(now.Sub(time.Unix(0, ns)))
-		}
-		line = rest
-	}
 }

@@ -30,7 +30,7 @@ type Options struct {
 	Authenticate eventsync.Authenticator
 
 	LongPoll time.Duration // how long a long-poll waits for data; default 20 s
-	SSELife  time.Duration // after it a reader of server-sent events is asked to come again; default 60 s
+	SSELife  time.Duration // a reader of server-sent events is let go after it or up to an eighth earlier; default 60 s
 	Stall    time.Duration // a write that makes no progress for so long ends the answer; default 30 s
 
 	MaxAppend   int // bytes of one append; default 1 MiB

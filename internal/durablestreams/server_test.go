@@ -303,6 +303,24 @@ func TestSSELifeAndDelete(t *testing.T) {
 	}
 }
 
+func TestSSELivesAreSpread(t *testing.T) {
+	c := &call{Server: &Server{Options: Options{SSELife: time.Minute}}}
+	lives := map[time.Duration]bool{}
+	for range 100 {
+		life := c.life()
+		if lives[life] = true; life > time.Minute || life < 52*time.Second {
+			t.Fatalf("served for %v", life)
+		}
+	}
+	if len(lives) < 90 {
+		t.Errorf("%d different lives of 100", len(lives))
+	}
+	c.who.Expires = time.Now().Add(10 * time.Second)
+	if life := c.life(); life > 10*time.Second {
+		t.Errorf("served for %v, longer than the token holds", life)
+	}
+}
+
 // FuzzRequests sends any request to a stream: it is answered, never with 500, and a refused one keeps nothing.
 func FuzzRequests(f *testing.F) {
 	f.Add("POST", "j", "offset=-1", "application/json", "true", "p", "0", "0", []byte(`[1,{"a":[]}]`))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -49,12 +50,14 @@ type follower struct {
 	question
 }
 
-// life is how long a reader is served before he must come again, and show his token again.
+// life is how long a reader is served before he must come again, and show his token again. It differs by up to an eighth, so
+// that readers who came together do not all come again together.
 func (c *call) life() time.Duration {
+	life := c.SSELife - rand.N(c.SSELife/8+1)
 	if c.who.Expires.IsZero() {
-		return c.SSELife
+		return life
 	}
-	return min(c.SSELife, max(0, time.Until(c.who.Expires)))
+	return min(life, max(0, time.Until(c.who.Expires)))
 }
 
 // run sends events until the stream ends, the reader's time is over, or he leaves.
