@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"sort"
+	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
 )
 
-// The log's bucket has an entry for each event that was committed alone, and one for each run of small events that were
-// committed together: bbolt takes as long for an entry of 2 KiB as for one of 300 bytes. The key is the seq of the entry's
-// last event, so that the first entry at or above a seq is the one that holds it. The value is a record, or a batch: its head,
-// then the records of consecutive seqs. docs/storage.md, "Bucket log"; docs/decisions/0007 has the reasons.
+// The log's bucket has an entry for each event that was committed alone, and one for each run of events that were committed
+// together: bbolt takes as long for an entry of 2 KiB as for one of 300 bytes, and for 16 pages in a row one write call. The key is the seq of the
+// entry's last event, so that the first entry at or above a seq is the one that holds it. The value is a record, or a batch: its head,
+// then the records of consecutive seqs. docs/storage.md, "Bucket log"; docs/decisions/0007 and 0009 have the reasons.
 
 // Layout of a batch's head: mark (1), number of records (2), where each record ends, counted from the end of the head (2 each).
 const (
@@ -19,10 +20,6 @@ const (
 	batchHead = 1 + 2
 	batchEnd  = 2
 )
-
-// batchRoom is the size of the largest batch: two of them, the least that bbolt puts into a leaf, fit into a page. So the log
-// grows by single pages, and makes use of every page that is free.
-func batchRoom(pageSize int) int { return (min(pageSize, 1<<16)-pageHeader)/2 - pageElement - 8 }
 
 // logEntry is one entry of the log's bucket.
 type logEntry struct {
@@ -49,11 +46,6 @@ func parseEntry(k, v []byte) logEntry {
 		return alone
 	}
 	e := logEntry{first: last - Seq(n) + 1, n: n, ends: v[batchHead:head:head], recs: v[head:]}
-	for i := range n {
-		if e.end(i-1) > e.end(i) {
-			return alone
-		}
-	}
 	if e.end(n-1) != len(e.recs) {
 		return alone
 	}
@@ -74,18 +66,21 @@ func (e *logEntry) record(i int) []byte {
 		return e.recs
 	}
 	from, to := e.end(i-1), e.end(i)
+	if from > to || to > len(e.recs) {
+		return e.recs[:0:0] // no check lets it through
+	}
 	return e.recs[from:to:to]
 }
 
 // behind returns the value of the entry without the records up to a seq, in memory of its own.
 func (e *logEntry) behind(seq Seq) []byte {
-	var w batchWriter
+	var left []rawRecord
 	for i := range e.n {
-		if e.first+Seq(i) > seq {
-			w.add(e.record(i))
+		if at := e.first + Seq(i); at > seq {
+			left = append(left, rawRecord{at, e.record(i)})
 		}
 	}
-	return w.value(nil)
+	return appendEntry(nil, left)
 }
 
 // rawRecord is a record of the log as it stands there.
@@ -152,6 +147,43 @@ func (l logBucket) dropTo(seq Seq) (cut bool, err error) {
 		}
 	}
 	return cut, nil
+}
+
+// wholeLeaves returns the highest seq, up to a given one, behind which no leaf of more than so many bytes is cut in two: what is left of it
+// would have to be written anew, into as many pages in a row, which a full disk may not have.
+func (l logBucket) wholeLeaves(seq Seq, bytes int64) Seq {
+	c := l.b.Cursor()
+	k, v := c.Seek(seqKey(seq))
+	if k == nil {
+		return seq
+	}
+	size := int64(len(v))
+	next, w := c.Next()
+	if keySeq(k) == seq && !sameLeaf(v, next) {
+		return seq
+	}
+	for last := v; sameLeaf(last, next); next, w = c.Next() {
+		size, last = size+int64(len(w)), w
+	}
+	first := k
+	for k, v = c.Seek(k); ; first = k {
+		if k, v = c.Prev(); !sameLeaf(v, first) {
+			break
+		}
+		size += int64(len(v))
+	}
+	switch {
+	case size <= bytes:
+		return seq
+	case k == nil:
+		return 0
+	}
+	return keySeq(k)
+}
+
+// sameLeaf reports whether an entry's value and the key of the next one stand in the same leaf: then they touch.
+func sameLeaf(v, next []byte) bool {
+	return len(v) > 0 && len(next) > 0 && unsafe.Add(unsafe.Pointer(unsafe.SliceData(v)), len(v)) == unsafe.Pointer(unsafe.SliceData(next))
 }
 
 // logCursor walks the records of the log. Its methods return the seq and the record that they come to; the record is nil
@@ -259,96 +291,3 @@ func (c *logCursor) end(k, v []byte) (Seq, []byte) {
 }
 
 func (c *logCursor) here() (Seq, []byte) { return c.e.first + Seq(c.i), c.e.record(c.i) }
-
-// logWriter appends records to the log's bucket, small ones in batches. Its memory may be used for the next transaction once
-// this one has ended.
-type logWriter struct {
-	b       *bolt.Bucket
-	room    int
-	last    Seq // of the batch that is being filled
-	batch   batchWriter
-	out     []byte
-	batches int64 // written
-}
-
-// keepBatches is how many bytes of memory are kept for the next transaction.
-const keepBatches = 1 << 20
-
-// begin makes the writer ready for a transaction.
-func (w *logWriter) begin(tx *bolt.Tx) {
-	w.b, w.room, w.out, w.batches = tx.Bucket(bucketLog), batchRoom(tx.DB().Info().PageSize), w.out[:0], 0
-	w.batch.reset()
-	if cap(w.out) > keepBatches {
-		w.out = nil
-	}
-}
-
-// add appends the record at a seq, which is above all that were added before. The record must not change until the transaction has ended.
-func (w *logWriter) add(seq Seq, rec []byte) error {
-	if w.batch.n() > 0 && (seq != w.last+1 || w.batch.size()+batchEnd+len(rec) > w.room) {
-		if err := w.flush(); err != nil {
-			return err
-		}
-	}
-	w.batch.add(rec)
-	w.last = seq
-	return nil
-}
-
-// flush writes what was added since the last batch.
-func (w *logWriter) flush() error {
-	if w.batch.n() == 0 {
-		return nil
-	}
-	value := w.batch.recs[0]
-	if w.batch.n() > 1 {
-		w.batches++
-		start := len(w.out)
-		w.out = w.batch.value(w.out)
-		value = w.out[start:len(w.out):len(w.out)]
-	}
-	w.batch.reset()
-	var key [8]byte
-	binary.BigEndian.PutUint64(key[:], uint64(w.last))
-	w.b.FillPercent = 1
-	return w.b.Put(key[:], value)
-}
-
-// batchWriter collects the records of an entry.
-type batchWriter struct {
-	recs  [][]byte
-	bytes int
-}
-
-func (b *batchWriter) n() int { return len(b.recs) }
-
-// size is that of the batch.
-func (b *batchWriter) size() int { return batchHead + len(b.recs)*batchEnd + b.bytes }
-
-func (b *batchWriter) add(rec []byte) {
-	b.recs = append(b.recs, rec)
-	b.bytes += len(rec)
-}
-
-func (b *batchWriter) reset() {
-	clear(b.recs)
-	b.recs, b.bytes = b.recs[:0], 0
-}
-
-// value appends the entry's value.
-func (b *batchWriter) value(dst []byte) []byte {
-	if len(b.recs) == 1 {
-		return append(dst, b.recs[0]...)
-	}
-	dst = append(dst, batchMark)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(b.recs)))
-	end := 0
-	for _, r := range b.recs {
-		end += len(r)
-		dst = binary.BigEndian.AppendUint16(dst, uint16(end))
-	}
-	for _, r := range b.recs {
-		dst = append(dst, r...)
-	}
-	return dst
-}

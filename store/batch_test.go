@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 // Whatever records are written, in whatever groups, the cursor finds each of them from everywhere, before and after some
 // have been dropped.
 func TestLogBucketIsASortedList(t *testing.T) {
-	batches, cuts := int64(0), 0
+	batches, longs, cuts := int64(0), int64(0), 0
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		db, err := bolt.Open(filepath.Join(memoryDir(t), fmt.Sprint(seed)), 0o600, &bolt.Options{NoSync: true})
@@ -34,7 +35,11 @@ func TestLogBucketIsASortedList(t *testing.T) {
 		for range 12 {
 			update(func(tx *bolt.Tx) error {
 				w.begin(tx)
-				for range rnd.IntN(80) {
+				n := rnd.IntN(80)
+				if rnd.IntN(4) == 0 {
+					n = rnd.IntN(4000)
+				}
+				for range n {
 					if seq++; seed%3 == 0 && rnd.IntN(10) == 0 {
 						seq += Seq(rnd.IntN(5)) // seqs of another sequencer have holes
 					}
@@ -44,17 +49,28 @@ func TestLogBucketIsASortedList(t *testing.T) {
 					}
 					rec[0] = recordVersion
 					list = append(list, rawRecord{seq, rec})
-					if err := w.add(seq, rec); err != nil {
-						return err
-					}
+					w.add(seq, rec)
 				}
 				err := w.flush()
-				batches += w.batches
+				batches, longs = batches+w.batches, longs+w.longs
 				return err
 			})
 			if rnd.IntN(3) == 0 && len(list) > 0 {
 				n := rnd.IntN(len(list))
 				update(func(tx *bolt.Tx) error {
+					if rnd.IntN(2) == 0 { // where no long leaf is cut
+						whole := logOf(tx).wholeLeaves(list[n].seq, longPages*int64(os.Getpagesize()))
+						before := n
+						for n >= 0 && list[n].seq > whole {
+							n--
+						}
+						if before-n > 1<<16 {
+							t.Fatalf("%d events stay for the sake of a leaf", before-n)
+						}
+						if n < 0 {
+							return nil
+						}
+					}
 					cut, err := logOf(tx).dropTo(list[n].seq)
 					if cut {
 						cuts++
@@ -77,8 +93,140 @@ func TestLogBucketIsASortedList(t *testing.T) {
 			})
 		}
 	}
-	if batches == 0 || cuts == 0 {
-		t.Errorf("%d batches, %d of them cut", batches, cuts)
+	if batches == 0 || longs == 0 || cuts == 0 {
+		t.Errorf("%d batches, %d of them long, %d cut", batches, longs, cuts)
+	}
+}
+
+// A commit in long leaves writes each of them in one call, and of what was there before one page.
+func TestLongLeaves(t *testing.T) {
+	db, err := bolt.Open(filepath.Join(memoryDir(t), "a"), 0o600, &bolt.Options{NoSync: true, PageSize: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var w logWriter
+	seq := Seq(0)
+	add := func(n, size int) (writes int64) {
+		t.Helper()
+		tx, err := db.Begin(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+		if _, err := tx.CreateBucketIfNotExists(bucketLog); err != nil {
+			t.Fatal(err)
+		}
+		w.begin(tx)
+		for range n {
+			seq++
+			w.add(seq, bytes.Repeat([]byte{recordVersion}, size))
+		}
+		if err := w.flush(); err != nil {
+			t.Fatal(err)
+		}
+		before := db.Stats().TxStats
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		after := db.Stats().TxStats
+		return after.GetWrite() - before.GetWrite()
+	}
+	add(1000, 250)
+	for range 10 {
+		// 250 KB: four leaves of 64 KiB, the one with the end of the commit before, that with the end of this one, the branch, the buckets, the
+		// free list and the meta page.
+		if writes := add(1000, 250); writes > 10 || w.longs != 4 {
+			t.Errorf("%d writes, %d long batches", writes, w.longs)
+		}
+	}
+	if writes := add(40, 250); w.longs != 0 || writes > 12 {
+		t.Errorf("a short commit: %d writes, %d long batches", writes, w.longs)
+	}
+	must := func(whole bool, at Seq) {
+		t.Helper()
+		err := db.View(func(tx *bolt.Tx) error {
+			got := logOf(tx).wholeLeaves(at, longPages*4096)
+			if (got == at) != whole || got > at {
+				t.Errorf("whole leaves up to %d: %d", at, got)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(false, 1100) // in the middle of a long leaf
+	err = db.View(func(tx *bolt.Tx) error {
+		end := logOf(tx).wholeLeaves(1500, longPages*4096)
+		must(true, end)
+		must(false, end-1)
+		must(false, end+1)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(true, seq)
+	must(true, seq-1) // in the last leaf, which is short
+}
+
+// Where only single pages are free and the file cannot grow, a group is committed in short batches.
+func TestSinglePagesOnFullDisk(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "a.tidemark")
+	o := quiet()
+	o.journal.span = -1
+	s := openTest(t, path, o)
+	holes := []byte("holes")
+	err := s.onWriter(t.Context(), func() error {
+		err := s.update(func(tx *bolt.Tx) error {
+			b, err := tx.CreateBucket(holes)
+			for i := 0; err == nil && i < 4000; i++ {
+				b.FillPercent = 1
+				err = b.Put(seqKey(Seq(i)), make([]byte, 1800)) // two to a page
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = s.update(func(tx *bolt.Tx) error {
+			b := tx.Bucket(holes)
+			for i := range 4000 {
+				if i%4 < 2 { // every other page
+					if err := b.Delete(seqKey(Seq(i))); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	push(t, s, note("a", `1`))
+	st, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.db.MaxSize = int(st.Size()) / (1 << 12) * (1 << 12)
+	var ms []Mutation
+	for i := range 400 {
+		ms = append(ms, note("a", fmt.Sprintf(`"%0500d"`, i)))
+	}
+	for i := 0; s.Stats().RetriedShort == 0; i++ {
+		for j := range ms {
+			ms[j].ID = NewID()
+		}
+		push(t, s, ms...)
+		if i > 100 {
+			t.Fatalf("the file never filled: %+v", s.Stats())
+		}
+	}
+	if st := s.Stats(); st.LongBatches == 0 || st.DiskFull != 0 {
+		t.Errorf("%+v", st)
 	}
 }
 
@@ -178,12 +326,9 @@ func TestTrimInsideABatch(t *testing.T) {
 
 // No bytes make a cursor leave the entry, loop, or overlook it.
 func FuzzLogEntry(f *testing.F) {
-	var w batchWriter
-	for _, rec := range []string{"\x01abc", "\x01", "\x01defghi"} {
-		w.add([]byte(rec))
-	}
-	f.Add(uint64(9), w.value(nil))
-	f.Add(uint64(2), w.value(nil))
+	batch := appendEntry(nil, []rawRecord{{1, []byte("\x01abc")}, {2, []byte("\x01")}, {3, []byte("\x01defghi")}})
+	f.Add(uint64(9), batch)
+	f.Add(uint64(2), batch)
 	f.Add(uint64(1), []byte{batchMark})
 	f.Add(uint64(70000), []byte{batchMark, 0xff, 0xff, 0, 0})
 	f.Add(uint64(3), []byte{batchMark, 0, 2, 0, 5, 0, 3, 1, 2, 3})
@@ -200,8 +345,8 @@ func FuzzLogEntry(f *testing.F) {
 			}
 			size += len(rec)
 		}
-		if e.n > 1 && size+batchHead+e.n*batchEnd != len(v) {
-			t.Fatalf("%d bytes in records, %d in all", size, len(v))
+		if e.n == 1 && size != len(v) || e.n > 1 && e.end(e.n-1)+batchHead+e.n*batchEnd != len(v) {
+			t.Fatalf("%d bytes in %d records, %d in all", size, e.n, len(v))
 		}
 	})
 }

@@ -217,9 +217,7 @@ func relog(edit func(r *record) bool) func(*bolt.Tx) error {
 		var log logWriter
 		log.begin(tx)
 		for _, e := range all {
-			if err := log.add(e.seq, e.v); err != nil {
-				return err
-			}
+			log.add(e.seq, e.v)
 		}
 		return errors.Join(log.flush(), putCheckpoint(tx, ckpt))
 	}
@@ -243,9 +241,7 @@ func reentry(seq Seq, change func(rec []byte) []byte) func(*bolt.Tx) error {
 					continue
 				}
 			}
-			if err := w.add(e.first+Seq(i), rec); err != nil {
-				return err
-			}
+			w.add(e.first+Seq(i), rec)
 		}
 		return w.flush()
 	}

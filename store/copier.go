@@ -200,9 +200,7 @@ func (c *copier) write(tx *bolt.Tx, batch []rawRecord) (rest []rawRecord, err er
 		c.bytes += int64(len(e.v))
 		c.events++
 		c.reached, c.headID = r.Seq, r.ID
-		if err := log.add(e.seq, e.v); err != nil {
-			return nil, err
-		}
+		log.add(e.seq, e.v)
 		if f.loaded > copyDocs {
 			rest = batch[i+1:]
 			break

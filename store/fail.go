@@ -117,9 +117,7 @@ func (s *Store) transact(held []rawRecord, fn func(*bolt.Tx) error) error {
 		s.lookAtMap()
 		log.begin(tx)
 		for _, r := range held {
-			if err := log.add(r.seq, r.v); err != nil {
-				return err
-			}
+			log.add(r.seq, r.v)
 		}
 		if err := fn(tx); err != nil {
 			return err
@@ -138,6 +136,7 @@ func (s *Store) transact(held []rawRecord, fn func(*bolt.Tx) error) error {
 	switch {
 	case err == nil:
 		s.counters.batches.Add(log.batches)
+		s.counters.longBatches.Add(log.longs)
 		if len(held) > 0 {
 			s.journalMoved()
 		}
@@ -172,12 +171,12 @@ func (s *Store) journalMoved() {
 // save makes a group durable: in the journal, where it fits, else in the log's bucket.
 func (s *Store) save(g *group) error {
 	if !g.small {
-		return s.update(g.add)
+		return s.append(g)
 	}
 	err := s.journal.write(g.records)
 	if diskFull(err) { // a file system that takes new room for what is written anew: from now on we do without
 		s.journal.span, g.small = -1, false
-		return s.update(g.add)
+		return s.append(g)
 	}
 	if err == nil {
 		err = s.sealer.sync()
@@ -187,6 +186,16 @@ func (s *Store) save(g *group) error {
 	}
 	s.counters.journaled.Add(1)
 	return nil
+}
+
+// append makes a group durable in the log's bucket. When the disk is full it tries again with single pages.
+func (s *Store) append(g *group) error {
+	err := s.update(g.add)
+	if errors.Is(err, errNoRoom) && s.logWriter.long.noRoom() {
+		s.counters.retriedShort.Add(1)
+		err = s.update(g.add)
+	}
+	return err
 }
 
 // settle makes what bbolt has written durable.

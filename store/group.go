@@ -463,9 +463,7 @@ func (g *group) encode() {
 // add puts the records into the log's bucket.
 func (g *group) add(*bolt.Tx) error {
 	for _, r := range g.records {
-		if err := g.s.logWriter.add(r.seq, r.v); err != nil {
-			return err
-		}
+		g.s.logWriter.add(r.seq, r.v)
 	}
 	return nil
 }

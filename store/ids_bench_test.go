@@ -128,13 +128,24 @@ func BenchmarkIDsFlush(b *testing.B) {
 	}
 }
 
-// BenchmarkIDsMerge merges eight runs of 32,768 ids per operation.
+// BenchmarkIDsMerge merges eight runs per operation, of as many ids each as the name says.
 func BenchmarkIDsMerge(b *testing.B) {
+	for _, kind := range []struct {
+		name string
+		next func(*idMaker) idEntry
+	}{{"v4", (*idMaker).v4}, {"v7", (*idMaker).v7}} {
+		for _, ids := range []int{tierIDs, 8 * tierIDs} {
+			b.Run(fmt.Sprintf("%s/%d", kind.name, ids), func(b *testing.B) { benchmarkMerge(b, kind.next, ids) })
+		}
+	}
+}
+
+func benchmarkMerge(b *testing.B, next func(*idMaker) idEntry, ids int) {
 	f, m := newIDsFile(b), newIDMaker(1)
 	for range mergeRuns {
 		var es []idEntry
-		for range tierIDs {
-			es = append(es, m.v4())
+		for range ids {
+			es = append(es, next(m))
 		}
 		f.x.add(es)
 		f.flush(m.seq)
@@ -151,5 +162,5 @@ func BenchmarkIDsMerge(b *testing.B) {
 		f.reapAll()
 		f.x.runs.Store(inputs)
 	}
-	b.ReportMetric(float64(n*mergeRuns*tierIDs)/time.Since(start).Seconds(), "ids/s")
+	b.ReportMetric(float64(n*mergeRuns*ids)/time.Since(start).Seconds(), "ids/s")
 }

@@ -35,8 +35,6 @@ func (b *runBuilder) add(e idEntry) {
 	}
 	r.count++
 	r.max, r.minSeq, r.maxSeq = e.ID, min(r.minSeq, e.Seq), max(r.maxSeq, e.Seq)
-	hi, lo := idWords(e.ID)
-	r.filter.set(idHash(b.seed, hi, lo))
 	if b.es = append(b.es, e); len(b.es) == chunkIDs {
 		b.cut()
 	}
@@ -44,6 +42,7 @@ func (b *runBuilder) add(e idEntry) {
 
 // cut encodes the entries that have come together.
 func (b *runBuilder) cut() {
+	b.run.filter.add(b.seed, b.es)
 	last := b.es[len(b.es)-1].ID
 	v := appendChunk(nil, b.run.id, b.run.blocks, b.last, b.es)
 	b.out = append(b.out, idChunkOut{chunkKey(last), v})

@@ -96,13 +96,25 @@ func (f *idFilter) may(h idSum) bool {
 // unread reports whether the segment that tells about an id has to be read from the file.
 func (f *idFilter) unread(h idSum) bool { return f.segs[f.segment(h)].Load() == nil }
 
-// set adds an id to a filter that is being built.
-func (f *idFilter) set(h idSum) {
-	n := f.place(h)
-	s := f.segs[n/segmentBlocks].Load()
-	w := (*[filterWords]uint64)(s[n%segmentBlocks*filterWords:])
-	for i, b := 0, h.bits; i < filterWords; i, b = i+1, b>>6 {
-		w[i] |= 1 << (b & 63)
+// add adds ids to a filter that is being built. It touches the blocks of several before it changes the first one: a large filter is
+// not in the processor's cache, and so they are fetched together.
+func (f *idFilter) add(seed [2]uint64, es []idEntry) {
+	var sums [16]idSum
+	var probes [16]idProbe
+	for len(es) > 0 {
+		n := min(len(es), len(sums))
+		for i := range n {
+			hi, lo := idWords(es[i].ID)
+			sums[i] = idHash(seed, hi, lo)
+			probes[i] = f.touch(sums[i])
+		}
+		for i := range n {
+			w := probes[i].words
+			for j, b := 0, sums[i].bits; j < filterWords; j, b = j+1, b>>6 {
+				w[j] |= 1 << (b & 63)
+			}
+		}
+		es = es[n:]
 	}
 }
 

@@ -21,6 +21,9 @@ type idMerge struct {
 	inputs []*idRun
 	from   []*idCursor
 	b      *runBuilder
+
+	lead  *idCursor // that the last entry came from; below bound, where the others stand, the next one is its, too
+	bound *idEntry  // nil: the others are at their ends
 }
 
 // tier of a run: 0 up to tierIDs ids, 1 up to eight times as many, and so on.
@@ -75,9 +78,22 @@ func (m *idMerge) read(view idView) error {
 	return nil
 }
 
-// take returns the lowest entry of all inputs; of equal ids, the one that was first in the log.
+// take returns the lowest entry of all inputs; of equal ids, the one that was first in the log. Runs of time-ordered ids hardly
+// overlap, so that most entries are compared with one other.
 func (m *idMerge) take(view idView) (low *idEntry, err error) {
+	if m.lead != nil {
+		e, err := m.lead.peek(view)
+		if err != nil {
+			return nil, err
+		}
+		if e != nil && (m.bound == nil || compareID(&e.ID, &m.bound.ID) < 0) {
+			m.lead.pos++
+			return e, nil
+		}
+	}
 	var at *idCursor
+	twice := false
+	m.bound = nil
 	for _, c := range m.from {
 		e, err := c.peek(view)
 		if err != nil {
@@ -94,14 +110,23 @@ func (m *idMerge) take(view idView) (low *idEntry, err error) {
 		case d < 0 || d == 0 && e.Seq < low.Seq:
 			if d == 0 {
 				at.pos++
+				twice = true
+			} else {
+				m.bound = low
 			}
 			low, at = e, c
 		case d == 0:
 			c.pos++
+			twice = true
+		case m.bound == nil || compareID(&e.ID, &m.bound.ID) < 0:
+			m.bound = e
 		}
 	}
-	if at != nil {
+	if m.lead = at; at != nil {
 		at.pos++
+	}
+	if twice { // a cursor stands behind what bound was taken from
+		m.lead = nil
 	}
 	return low, nil
 }

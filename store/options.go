@@ -28,6 +28,7 @@ type Options struct {
 	docs     int      // tests: groupDocs
 	reapRoom int64    // tests: see reapRoom
 	journal  journalSize
+	short    bool  // tests: no long batches
 	reserve  int64 // tests: bytes kept allocated ahead of the file's use; negative: none
 	now      func() time.Time
 	faults   faults

@@ -14,7 +14,7 @@ import (
 // A commit that only appends needs one sync, whatever the shape of the log's tree; any other needs two.
 func TestSealListsAppends(t *testing.T) {
 	o := quiet()
-	o.journal.span = -1
+	o.journal.span, o.short = -1, true
 	s, err := Open(filepath.Join(t.TempDir(), "a.tidemark"), o)
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +43,19 @@ func TestSealListsAppends(t *testing.T) {
 	push(t, s, long...)
 	if got := s.Stats(); got.Commits != st.Commits+1 || got.SyncedOnce != st.SyncedOnce {
 		t.Errorf("a long commit was synced once: %+v", got)
+	}
+	if err := s.onWriter(t.Context(), func() error { s.logWriter.long.never = false; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // in long leaves there is room for any commit, whatever the one before left
+		before := s.Stats()
+		for i := range long {
+			long[i] = note("a", fmt.Sprintf(`"%01500d"`, i))
+		}
+		push(t, s, long...)
+		if got := s.Stats(); got.SyncedOnce != before.SyncedOnce+1 || got.LongBatches == before.LongBatches {
+			t.Errorf("a long commit in long leaves: %+v", got)
+		}
 	}
 }
 

@@ -40,7 +40,8 @@ type Stats struct {
 	Backups                              int64
 	ReadAheads                           int64 // times that the kernel was told what a scan reads next (Linux)
 	Journaled, JournalMoves              int64 // groups that went into the journal; times that it was emptied into the log's bucket
-	Batches, BatchesCut                  int64 // batches of records that were written; those that trimming cut in two
+	Batches, LongBatches, BatchesCut     int64 // batches of records that were written; those of several pages; those that trimming cut in two
+	RetriedShort                         int64 // groups that were committed without long batches because the disk had no room
 	TrimmedReads                         int64 // pages refused because trimming had passed the reader
 	Remaps                               int64 // times that the file outgrew its memory map
 }
@@ -61,7 +62,8 @@ type counters struct {
 	retentionFlushes                             atomic.Int64
 	idMerges, idMergedRuns, reapsLeft            atomic.Int64
 	diskFull, rejudged, reserveExtended, backups atomic.Int64
-	batches, batchesCut, readAheads              atomic.Int64
+	batches, longBatches, batchesCut, readAheads atomic.Int64
+	retriedShort                                 atomic.Int64
 	journaled, journalMoves                      atomic.Int64
 }
 
@@ -85,7 +87,7 @@ func (s *Store) Stats() Stats {
 		IDMerges:  c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
 		DiskFull: c.diskFull.Load(), Rejudged: c.rejudged.Load(), ReserveExtended: c.reserveExtended.Load(),
 		Journaled: c.journaled.Load(), JournalMoves: c.journalMoves.Load(),
-		ReadAheads: c.readAheads.Load(), Batches: c.batches.Load(), BatchesCut: c.batchesCut.Load(),
+		ReadAheads: c.readAheads.Load(), Batches: c.batches.Load(), LongBatches: c.longBatches.Load(), RetriedShort: c.retriedShort.Load(), BatchesCut: c.batchesCut.Load(),
 		Backups: c.backups.Load(), QueueBytes: int64(s.queue.size()),
 	}
 	if fi, err := os.Stat(s.path); err == nil {

@@ -17,10 +17,12 @@ const (
 	clockLag   = time.Minute      // how far the clock may be behind the newest event before trimming by age stops
 )
 
-// trimGoal says what is to go: events up to a seq, and beyond that as many as make a number of bytes.
+// trimGoal says what is to go: events up to a seq, and beyond that as many as make a number of bytes. Unless exact, what shares a
+// long leaf of the log with an event that stays is left for later.
 type trimGoal struct {
 	to    Seq
 	bytes int64
+	exact bool
 }
 
 // Trim removes the events up to a seq from the log, in steps between commits: documents, heads and ids stay. It never goes
@@ -30,7 +32,7 @@ func (s *Store) Trim(ctx context.Context, to Seq) error {
 		var more bool
 		err := s.onWriter(ctx, func() (err error) {
 			s.flushTo(to)
-			more, err = s.trimStep(trimGoal{to: to})
+			more, err = s.trimStep(trimGoal{to: to, exact: true})
 			return err
 		})
 		if err != nil || !more {
@@ -67,13 +69,13 @@ func (s *Store) retain() {
 		}
 		s.agedTo = seq
 	}
-	for s.retainStep() && s.queue.empty() {
+	for s.retainStep(true) && s.queue.empty() {
 	}
 }
 
 // retainStep removes a step's worth of what the retention lets go; false: there is no more. A full disk does not end it: what
 // is trimmed leaves free pages in the file, and a step needs only a few of them. When there are none it is tried again later.
-func (s *Store) retainStep() bool {
+func (s *Store) retainStep(exact bool) bool {
 	r := s.opts.Retention
 	if !r.enabled() || s.failure() != nil || s.opts.now().Before(s.trimCheck) {
 		return false
@@ -81,7 +83,7 @@ func (s *Store) retainStep() bool {
 	s.mu.RLock()
 	floor, ckpt, size := s.floor.seq, s.ckpt.seq, s.logBytes
 	s.mu.RUnlock()
-	goal := trimGoal{to: s.agedTo}
+	goal := trimGoal{to: s.agedTo, exact: exact}
 	if head := s.Head(); r.Count > 0 && uint64(head) > r.Count {
 		goal.to = max(goal.to, head-Seq(r.Count))
 	}
@@ -194,7 +196,7 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 	t := trimmer{s: s, floor: from, heads: make(map[Stream]*headState), docs: make(map[DocKey]*docState)}
 	err = s.maintain(func(tx *bolt.Tx) error { return t.run(tx, goal, ckpt) })
 	switch {
-	case errors.Is(err, errNothing):
+	case errors.Is(err, errNothing), errors.Is(err, errNoRoom) && t.inLeaf: // so long a row of pages may be free later
 		return false, nil
 	case errors.Is(err, errNoRoom):
 		s.noRoom(&Refusal{Code: CodeReadOnly, Message: "the disk is full"})
@@ -238,11 +240,15 @@ type trimmer struct {
 	bytes  int64
 	events int
 	loaded int  // bytes of records and documents that were looked at
-	cut    bool // the step ends inside a batch of records
+	to     Seq  // where the step ends
+	most   Seq  // where it ends at the latest, if it is inside an atomic push there
+	inLeaf bool // inside a long leaf, that is
+	cut    bool // inside a batch of records
 }
 
 func (t *trimmer) run(tx *bolt.Tx, goal trimGoal, ckpt checkpoint) error {
-	if err := t.collect(tx, goal, ckpt.seq); err != nil {
+	t.step(tx, goal, ckpt.seq)
+	if err := t.collect(tx); err != nil {
 		return err
 	}
 	if t.events == 0 {
@@ -263,13 +269,44 @@ func (t *trimmer) run(tx *bolt.Tx, goal trimGoal, ckpt checkpoint) error {
 	return putCheckpoint(tx, ckpt)
 }
 
+// step finds out where the step ends: where the log is cut at little cost, or else, if the goal is exact, there.
+func (t *trimmer) step(tx *bolt.Tx, goal trimGoal, limit Seq) {
+	log := logOf(tx)
+	events, size, to := 0, int64(0), Seq(0)
+	c := log.b.Cursor()
+	for k, v := c.First(); k != nil && to < limit && events < trimEvents && size < trimBytes; k, v = c.Next() {
+		enough := size >= goal.bytes
+		if enough && to >= goal.to {
+			break
+		}
+		e := parseEntry(k, v)
+		events, size = events+e.n, size+int64(len(e.recs))
+		if to = keySeq(k); enough {
+			to = min(to, goal.to)
+		}
+	}
+	t.to, t.most = min(to, limit), limit
+	if goal.bytes == 0 {
+		t.most = min(goal.to, limit)
+	}
+	whole := log.wholeLeaves(t.to, longPages*int64(tx.DB().Info().PageSize))
+	switch {
+	case whole > t.floor.seq:
+		t.to = whole
+	case goal.exact:
+		t.inLeaf = true
+	default:
+		t.to = 0
+	}
+}
+
 // collect folds the step's events into base states. An atomic push is taken whole or not at all: what is read of one that
-// does not end within the step is left for the next.
-func (t *trimmer) collect(tx *bolt.Tx, goal trimGoal, limit Seq) error {
+// does not end within the step is left for the next, unless it is all that there is.
+func (t *trimmer) collect(tx *bolt.Tx) error {
 	c := logOf(tx).cursor()
 	var push []record
 	var size int64
-	for seq, v := c.first(); v != nil && seq <= limit; seq, v = c.next() {
+	for seq, v := c.first(); v != nil && (seq <= t.to || t.events == 0 && len(push) > 0 && seq <= t.most); seq, v = c.next() {
 		var rec record
 		if err := parseRecord(seq, v, &rec); err != nil {
 			return err
@@ -278,9 +315,6 @@ func (t *trimmer) collect(tx *bolt.Tx, goal trimGoal, limit Seq) error {
 		if rec.Flags.Has(FlagMore) {
 			continue
 		}
-		if rec.Seq > goal.to && t.bytes >= goal.bytes {
-			break
-		}
 		for i := range push {
 			if err := t.fold(tx, &push[i]); err != nil {
 				return err
@@ -288,7 +322,7 @@ func (t *trimmer) collect(tx *bolt.Tx, goal trimGoal, limit Seq) error {
 		}
 		t.bytes += size
 		push, size = push[:0], 0
-		if t.events >= trimEvents || t.loaded >= trimBytes {
+		if t.loaded >= trimBytes {
 			break
 		}
 	}
