@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 
 	bolt "go.etcd.io/bbolt"
@@ -66,7 +67,7 @@ func (w *logWriter) flush() error {
 // lay puts records with consecutive seqs into batches.
 func (w *logWriter) lay(recs []rawRecord) error {
 	short, third := w.room(2), w.room(3)
-	if !w.long.wanted || longPages*w.page > leafBytes || entrySize(recs) < longPages*w.page {
+	if !w.long.wanted || longPages*w.page > leafBytes || entrySize(recs) < w.long.pages*w.page {
 		return w.fill(recs, short)
 	}
 	tail := len(recs)
@@ -175,7 +176,7 @@ func appendEntry(dst []byte, recs []rawRecord) []byte {
 // pageHabit decides whether the log takes pages in long rows. It does, unless the file grows although much of it is free, or cannot
 // grow: then what is free are single pages, which commits of single pages use up.
 type pageHabit struct {
-	never  bool // tests
+	pages  int // so many pages of records are worth it; negative: none are. 0: longPages
 	wanted bool
 	full   bool  // the file cannot grow
 	size   int64 // of the file, in use, before the last transaction
@@ -191,11 +192,12 @@ const (
 func (h *pageHabit) look(tx *bolt.Tx) {
 	free, size := tx.DB().Stats().FreePageN, tx.Size()
 	grown := size > h.size
+	h.pages = cmp.Or(h.pages, longPages)
 	if grown {
 		h.full = false
 	}
 	switch {
-	case h.never || h.full || free > manyFree && grown:
+	case h.pages < 0 || h.full || free > manyFree && grown:
 		h.wanted = false
 	case free < fewFree:
 		h.wanted = true

@@ -53,7 +53,7 @@ func TestModel(t *testing.T) {
 		"merged reads": total.MergedReads, "near skips": total.SkipsNear, "pages that ended at a bound": total.PagesShrunk,
 		"flush slices beyond the first of each store": total.FlushSlices - int64(seeds), "throttled groups": total.ThrottledGroups,
 		"merged id runs": total.IDMergedRuns, "trims": total.Trims, "trims held": total.TrimsHeld, "duplicates": total.Duplicates,
-		"groups in the journal": total.Journaled, "times that it was emptied": total.JournalMoves, "other commits": total.Commits - total.Journaled,
+		"groups in the journal": total.Journaled, "times that it was emptied": total.JournalMoves, "long batches": total.LongBatches, "other commits": total.Commits - total.Journaled,
 		"refusals": total.Refused, "backups": total.Backups, "reads below the floor": min(int64(trimmedReads), total.TrimmedReads),
 	} {
 		if n <= 0 {

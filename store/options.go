@@ -28,7 +28,7 @@ type Options struct {
 	docs     int      // tests: groupDocs
 	reapRoom int64    // tests: see reapRoom
 	journal  journalSize
-	short    bool  // tests: no long batches
+	long     int   // tests: pages of records that are worth long leaves; negative: none are
 	reserve  int64 // tests: bytes kept allocated ahead of the file's use; negative: none
 	now      func() time.Time
 	faults   faults
@@ -86,6 +86,7 @@ func (o *Options) validate() error {
 	def(&o.QueueBytes, 16<<20)
 	def(&o.mmapSize, defaultMmap)
 	def(&o.docs, groupDocs)
+	def(&o.long, longPages)
 	def(&o.journal.blocks, journalBlocks)
 	def(&o.journal.span, journalSpan)
 	if o.reapRoom == 0 {

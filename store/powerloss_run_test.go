@@ -47,6 +47,7 @@ type plSpec struct {
 	Backup  int    // after this burst, a backup is begun
 	Close   bool   // the store is closed at the end; else the process just ends
 	Span    int    // blocks of an entry of the journal; 0: none is ever written
+	Bulk    bool   // push so much at once, now and then, that it goes into long leaves
 	Every   int    // only every so many of the images are looked at; 0: all
 }
 
@@ -70,6 +71,7 @@ func (s plSpec) options() Options {
 		Logger:   slog.New(slog.NewTextHandler(io.Discard, nil)),
 		mmapSize: 256 << 10,
 		reserve:  -1,
+		long:     1,
 		journal:  journalSize{blocks: 7, span: cmp.Or(s.Span, -1)},
 		flush:    flushPol{target: 12, bound: 48, bytes: 1 << 20, events: 16, entries: 16},
 		faults:   plControls[s.Control],
@@ -172,7 +174,7 @@ func plRun() {
 		r.must(r.s.Close())
 	}
 	st := r.s.Stats()
-	r.note("did %d %d %d %d %d %d %d\n", st.FlushSlices, st.IDMerges, st.Trims, st.Backups, st.Journaled, st.JournalMoves, st.Commits-st.Journaled)
+	r.note("did %d %d %d %d %d %d %d %d\n", st.FlushSlices, st.IDMerges, st.Trims, st.Backups, st.Journaled, st.JournalMoves, st.Commits-st.Journaled, st.LongBatches)
 }
 
 func (r *plRunner) exit(code int, err error) {
@@ -223,7 +225,11 @@ func (r *plRunner) work() {
 	pushes := r.spec.pushes()
 	rnd := rand.New(rand.NewPCG(r.spec.Seed, 1<<41))
 	for burst, at := 1, 0; at < len(pushes); burst++ {
-		n := min(1+rnd.IntN(4), len(pushes)-at)
+		n := 1 + rnd.IntN(4)
+		if r.spec.Bulk && rnd.IntN(4) == 0 { // enough for long leaves
+			n = 20
+		}
+		n = min(n, len(pushes)-at)
 		r.push(pushes[at : at+n])
 		at += n
 		if rnd.IntN(3) == 0 { // a client that lost the acknowledgement

@@ -29,18 +29,22 @@ func TestPowerLoss(t *testing.T) {
 	specs := []plSpec{
 		{Seed: 1, Count: 250, Span: 1, Random: true, Trim: 9, Keep: 60, Close: true},
 		{Seed: 2, Count: 250, Span: 2, Backup: 20},
-		{Seed: 3, Count: 250, Random: true},
+		{Seed: 3, Count: 400, Bulk: true, Random: true},
 		{Seed: 4, Count: 250, Span: 7, Trim: 5, Keep: 10},
 		{Seed: 5, Count: 250, Span: 3, Trim: 20, Keep: 200, Close: true},
+		{Seed: 7, Count: 300, Bulk: true, Span: 4, Trim: 6, Keep: 120},
 		{Seed: 6, Count: 250, Random: true, Trim: 7, Keep: 100, Backup: 45},
 	}
 	again := 8
 	if testing.Short() {
-		specs = []plSpec{{Seed: 1, Count: 150, Span: 1, Random: true, Trim: 9, Keep: 60, Close: true, Every: 20, Backup: 15}}
+		specs = []plSpec{
+			{Seed: 1, Count: 150, Span: 1, Random: true, Trim: 9, Keep: 60, Close: true, Every: 20, Backup: 15},
+			{Seed: 3, Count: 100, Bulk: true, Every: 20},
+		}
 		again = 1
 	}
 	var recs []*plRecording
-	var done [7]int
+	var done [8]int
 	for _, spec := range specs {
 		rec := plRecord(t, spec)
 		recs = append(recs, rec)
@@ -52,8 +56,8 @@ func TestPowerLoss(t *testing.T) {
 		}
 	}
 	images := plMustBeGood(t, recs)
-	t.Logf("%d images of %d recordings, with %d flushes, %d merges of id runs, %d trims, %d backups; %d groups in the journal, %d times emptied, %d other commits",
-		images, len(recs), done[0], done[1], done[2], done[3], done[4], done[5], done[6])
+	t.Logf("%d images of %d recordings, with %d flushes, %d merges of id runs, %d trims, %d backups; %d groups in the journal, %d times emptied, %d other commits; %d long batches",
+		images, len(recs), done[0], done[1], done[2], done[3], done[4], done[5], done[6], done[7])
 	if want := 100_000; !testing.Short() && images < want {
 		t.Errorf("%d images are fewer than %d", images, want)
 	}
@@ -251,11 +255,11 @@ func plRecord(t testing.TB, spec plSpec) *plRecording {
 }
 
 // did returns what the run has done: flushes, merges of id runs, trims, backups, groups in the journal, times that this
-// was emptied, other commits.
-func (rec *plRecording) did() (n [7]int) {
+// was emptied, other commits, long batches.
+func (rec *plRecording) did() (n [8]int) {
 	for _, op := range rec.Ops {
 		if strings.HasPrefix(op.To, "did ") {
-			fmt.Sscanf(op.To, "did %d %d %d %d %d %d %d", &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6])
+			fmt.Sscanf(op.To, "did %d %d %d %d %d %d %d %d", &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6], &n[7])
 		}
 	}
 	return n

@@ -14,7 +14,7 @@ import (
 // A commit that only appends needs one sync, whatever the shape of the log's tree; any other needs two.
 func TestSealListsAppends(t *testing.T) {
 	o := quiet()
-	o.journal.span, o.short = -1, true
+	o.journal.span, o.long = -1, -1
 	s, err := Open(filepath.Join(t.TempDir(), "a.tidemark"), o)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestSealListsAppends(t *testing.T) {
 	if got := s.Stats(); got.Commits != st.Commits+1 || got.SyncedOnce != st.SyncedOnce {
 		t.Errorf("a long commit was synced once: %+v", got)
 	}
-	if err := s.onWriter(t.Context(), func() error { s.logWriter.long.never = false; return nil }); err != nil {
+	if err := s.onWriter(t.Context(), func() error { s.logWriter.long.pages = longPages; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // in long leaves there is room for any commit, whatever the one before left

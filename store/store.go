@@ -139,7 +139,7 @@ func (s *Store) own() (err error) {
 	if s.sealer, err = newSealer(s.opts.file, sync); err != nil {
 		return err
 	}
-	s.sealer.blind, s.logWriter.long.never = s.opts.faults.blindSeal, s.opts.short
+	s.sealer.blind, s.logWriter.long.pages = s.opts.faults.blindSeal, s.opts.long
 	return guard(func() error {
 		if err := s.db.View(checkFormat); err != nil {
 			return err

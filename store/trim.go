@@ -10,7 +10,7 @@ import (
 
 // Bounds of trimming.
 const (
-	trimEvents = 1000             // most events of one step, so that commits between steps wait a few ms at the most
+	trimEvents = 1000             // about how many events a step removes, so that commits between steps wait a few ms at the most
 	trimBytes  = 8 << 20          // the same in bytes of records, and of documents that they change
 	trimWait   = 30 * time.Second // longest time that a snapshot being read holds trimming up
 	slackBytes = 1 << 20          // what the log may be above its retention before the views are flushed for its sake
