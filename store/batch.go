@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"sort"
 	"unsafe"
 
@@ -72,6 +73,16 @@ func (e *logEntry) record(i int) []byte {
 	return e.recs[from:to:to]
 }
 
+// rises reports whether the ends of the records rise: else some of them are not where they were.
+func (e *logEntry) rises() bool {
+	for i := 1; e.ends != nil && i < e.n; i++ {
+		if e.end(i-1) > e.end(i) {
+			return false
+		}
+	}
+	return true
+}
+
 // behind returns the value of the entry without the records up to a seq, in memory of its own.
 func (e *logEntry) behind(seq Seq) []byte {
 	var left []rawRecord
@@ -135,6 +146,9 @@ func (l logBucket) dropTo(seq Seq) (cut bool, err error) {
 	}
 	if k != nil {
 		if e := parseEntry(k, v); e.first <= seq {
+			if !e.rises() {
+				return false, &CorruptError{Seq: keySeq(k), Err: errors.New("the head of its batch makes no sense")}
+			}
 			if err := l.b.Put(bytes.Clone(k), e.behind(seq)); err != nil {
 				return false, err
 			}
@@ -149,36 +163,75 @@ func (l logBucket) dropTo(seq Seq) (cut bool, err error) {
 	return cut, nil
 }
 
-// wholeLeaves returns the highest seq, up to a given one, behind which no leaf of more than so many bytes is cut in two: what is left of it
-// would have to be written anew, into as many pages in a row, which a full disk may not have.
-func (l logBucket) wholeLeaves(seq Seq, bytes int64) Seq {
+// wholeLeaves returns the highest seq, up to a given one, behind which the log can be cut at little cost: without more than so many bytes that
+// are written anew, into as many pages in a row, which a full disk may not have.
+func (l logBucket) wholeLeaves(seq Seq, bytes int) Seq {
 	c := l.b.Cursor()
 	k, v := c.Seek(seqKey(seq))
-	if k == nil {
+	if k == nil || l.rewritten(seq) <= bytes {
 		return seq
-	}
-	size := int64(len(v))
-	next, w := c.Next()
-	if keySeq(k) == seq && !sameLeaf(v, next) {
-		return seq
-	}
-	for last := v; sameLeaf(last, next); next, w = c.Next() {
-		size, last = size+int64(len(w)), w
 	}
 	first := k
-	for k, v = c.Seek(k); ; first = k {
-		if k, v = c.Prev(); !sameLeaf(v, first) {
-			break
+	for { // to the leaf before
+		if k, v = c.Prev(); k == nil {
+			return 0
 		}
-		size += int64(len(v))
+		if !sameLeaf(v, first) {
+			return keySeq(k)
+		}
+		first = k
 	}
-	switch {
-	case size <= bytes:
-		return seq
-	case k == nil:
-		return 0
+}
+
+// rewritten is how many bytes are written anew when the records up to a seq go: what is left of its leaf, and when that is but one
+// entry, or small, bbolt puts the next leaf together with it.
+func (l logBucket) rewritten(seq Seq) (size int) {
+	c := l.b.Cursor()
+	k, last := c.Seek(seqKey(seq))
+	entries := 0
+	if k != nil && keySeq(k) != seq {
+		entries, size = 1, len(last)
 	}
-	return keySeq(k)
+	leaf := func() {
+		for k, v := c.Next(); k != nil; k, v = c.Next() {
+			if !sameLeaf(last, k) {
+				last = v
+				return
+			}
+			entries, size, last = entries+1, size+len(v), v
+		}
+		last = nil
+	}
+	leaf()
+	if entries > 0 && (entries == 1 || size <= mergedLeaf) && last != nil {
+		size += len(last)
+		leaf()
+	}
+	return size
+}
+
+// mergedLeaf is the size of a leaf that bbolt, with pages of 4 KiB, does not leave alone.
+const mergedLeaf = 1024
+
+// nextLeaf returns the first seq above a given one, and at most at a limit, behind which both a push and a leaf end; 0: there is none.
+func (l logBucket) nextLeaf(seq, limit Seq) Seq {
+	c := l.b.Cursor()
+	k, v := c.Seek(seqKey(seq))
+	for k != nil && keySeq(k) <= limit {
+		next, w := c.Next()
+		if !sameLeaf(v, next) && l.endsPush(keySeq(k)) {
+			return keySeq(k)
+		}
+		k, v = next, w
+	}
+	return 0
+}
+
+// endsPush reports whether the record at a seq is the last one of its push.
+func (l logBucket) endsPush(seq Seq) bool {
+	var rec record
+	v := l.get(seq)
+	return v != nil && parseRecord(seq, v, &rec) == nil && !rec.Flags.Has(FlagMore)
 }
 
 // sameLeaf reports whether an entry's value and the key of the next one stand in the same leaf: then they touch.

@@ -2,11 +2,14 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -59,7 +62,7 @@ func TestLogBucketIsASortedList(t *testing.T) {
 				n := rnd.IntN(len(list))
 				update(func(tx *bolt.Tx) error {
 					if rnd.IntN(2) == 0 { // where no long leaf is cut
-						whole := logOf(tx).wholeLeaves(list[n].seq, longPages*int64(os.Getpagesize()))
+						whole := logOf(tx).wholeLeaves(list[n].seq, longPages*os.Getpagesize())
 						before := n
 						for n >= 0 && list[n].seq > whole {
 							n--
@@ -95,6 +98,68 @@ func TestLogBucketIsASortedList(t *testing.T) {
 	}
 	if batches == 0 || longs == 0 || cuts == 0 {
 		t.Errorf("%d batches, %d of them long, %d cut", batches, longs, cuts)
+	}
+}
+
+func compareLog(t *testing.T, log logBucket, list []rawRecord, rnd *rand.Rand) {
+	t.Helper()
+	c := log.cursor()
+	same := func(what string, i int, seq Seq, rec []byte) {
+		t.Helper()
+		switch {
+		case i < 0 || i >= len(list):
+			if rec != nil {
+				t.Fatalf("%s: event %d, want none", what, seq)
+			}
+		case rec == nil || seq != list[i].seq || !bytes.Equal(rec, list[i].v):
+			t.Fatalf("%s: event %d with %d bytes, want %d with %d", what, seq, len(rec), list[i].seq, len(list[i].v))
+		}
+	}
+	seq, rec := c.first()
+	for i := 0; i <= len(list); i++ {
+		same("next", i, seq, rec)
+		if i < len(list) {
+			seq, rec = c.next()
+		}
+	}
+	seq, rec = c.last()
+	for i := len(list) - 1; i >= -1; i-- {
+		same("prev", i, seq, rec)
+		if i >= 0 {
+			seq, rec = c.prev()
+		}
+	}
+	for range min(len(list), 20) {
+		i := rnd.IntN(len(list))
+		if got := log.get(list[i].seq); !bytes.Equal(got, list[i].v) {
+			t.Fatalf("get %d: %d bytes", list[i].seq, len(got))
+		}
+		at := list[i].seq
+		if i > 0 && list[i-1].seq < at-1 {
+			at-- // in a hole
+			if log.get(at) != nil {
+				t.Fatalf("get %d: there is no such event", at)
+			}
+		}
+		seq, rec = c.seek(at)
+		same("seek", i, seq, rec)
+		if rnd.IntN(2) == 0 {
+			seq, rec = c.next()
+			same("next after seek", i+1, seq, rec)
+		} else {
+			seq, rec = c.prev()
+			same("prev after seek", i-1, seq, rec)
+		}
+	}
+	end := Seq(1)
+	if n := len(list); n > 0 {
+		end = list[n-1].seq + 1
+	}
+	if head, err := log.head(0); err != nil || len(list) > 0 && head != end-1 {
+		t.Fatalf("head %d, %v", head, err)
+	}
+	if _, rec := c.seek(end); rec != nil {
+		t.Fatal("there is something behind the end")
 	}
 }
 
@@ -171,28 +236,22 @@ func TestLongLeaves(t *testing.T) {
 	must(true, seq-1) // in the last leaf, which is short
 }
 
-// Where only single pages are free and the file cannot grow, a group is committed in short batches.
-func TestSinglePagesOnFullDisk(t *testing.T) {
-	path := filepath.Join(memoryDir(t), "a.tidemark")
-	o := quiet()
-	o.journal.span = -1
-	s := openTest(t, path, o)
-	holes := []byte("holes")
-	err := s.onWriter(t.Context(), func() error {
-		err := s.update(func(tx *bolt.Tx) error {
-			b, err := tx.CreateBucket(holes)
-			for i := 0; err == nil && i < 4000; i++ {
+// holes makes single free pages in the file of a store.
+func holes(t *testing.T, s *Store, n int) {
+	t.Helper()
+	name := []byte("holes")
+	steps := []func(tx *bolt.Tx) error{
+		func(tx *bolt.Tx) error {
+			b, err := tx.CreateBucket(name)
+			for i := 0; err == nil && i < 4*n; i++ {
 				b.FillPercent = 1
 				err = b.Put(seqKey(Seq(i)), make([]byte, 1800)) // two to a page
 			}
 			return err
-		})
-		if err != nil {
-			return err
-		}
-		err = s.update(func(tx *bolt.Tx) error {
-			b := tx.Bucket(holes)
-			for i := range 4000 {
+		},
+		func(tx *bolt.Tx) error {
+			b := tx.Bucket(name)
+			for i := range 4 * n {
 				if i%4 < 2 { // every other page
 					if err := b.Delete(seqKey(Seq(i))); err != nil {
 						return err
@@ -200,95 +259,171 @@ func TestSinglePagesOnFullDisk(t *testing.T) {
 				}
 			}
 			return nil
-		})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+		},
 	}
-	push(t, s, note("a", `1`))
-	st, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.db.MaxSize = int(st.Size()) / (1 << 12) * (1 << 12)
-	var ms []Mutation
-	for i := range 400 {
-		ms = append(ms, note("a", fmt.Sprintf(`"%0500d"`, i)))
-	}
-	for i := 0; s.Stats().RetriedShort == 0; i++ {
-		for j := range ms {
-			ms[j].ID = NewID()
+	for _, fn := range steps {
+		if err := s.onWriter(t.Context(), func() error { return s.update(fn) }); err != nil {
+			t.Fatal(err)
 		}
-		push(t, s, ms...)
-		if i > 100 {
-			t.Fatalf("the file never filled: %+v", s.Stats())
-		}
-	}
-	if st := s.Stats(); st.LongBatches == 0 || st.DiskFull != 0 {
-		t.Errorf("%+v", st)
 	}
 }
 
-func compareLog(t *testing.T, log logBucket, list []rawRecord, rnd *rand.Rand) {
-	t.Helper()
-	c := log.cursor()
-	same := func(what string, i int, seq Seq, rec []byte) {
-		t.Helper()
-		switch {
-		case i < 0 || i >= len(list):
-			if rec != nil {
-				t.Fatalf("%s: event %d, want none", what, seq)
+// bulk is so much that it goes into long leaves.
+func bulk(n int) (ms []Mutation) {
+	for i := range n {
+		ms = append(ms, note("a", fmt.Sprintf(`"%0500d"`, i)))
+	}
+	return ms
+}
+
+// Where only single pages are free and the file cannot grow, the store goes on in short batches, whatever finds out that
+// there is no room: a large group, or what moves the journal.
+func TestSinglePagesOnFullDisk(t *testing.T) {
+	for name, span := range map[string]int{"group": -1, "journal": 16} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(memoryDir(t), "a.tidemark")
+			o := quiet()
+			o.journal.span, o.reserve = span, -1
+			s := openTest(t, path, o)
+			holes(t, s, 400) // more, and the list of them would need pages in a row
+			push(t, s, note("a", `1`))
+			st, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
 			}
-		case rec == nil || seq != list[i].seq || !bytes.Equal(rec, list[i].v):
-			t.Fatalf("%s: event %d with %d bytes, want %d with %d", what, seq, len(rec), list[i].seq, len(list[i].v))
-		}
-	}
-	seq, rec := c.first()
-	for i := 0; i <= len(list); i++ {
-		same("next", i, seq, rec)
-		if i < len(list) {
-			seq, rec = c.next()
-		}
-	}
-	seq, rec = c.last()
-	for i := len(list) - 1; i >= -1; i-- {
-		same("prev", i, seq, rec)
-		if i >= 0 {
-			seq, rec = c.prev()
-		}
-	}
-	for range min(len(list), 20) {
-		i := rnd.IntN(len(list))
-		if got := log.get(list[i].seq); !bytes.Equal(got, list[i].v) {
-			t.Fatalf("get %d: %d bytes", list[i].seq, len(got))
-		}
-		at := list[i].seq
-		if i > 0 && list[i-1].seq < at-1 {
-			at-- // in a hole
-			if log.get(at) != nil {
-				t.Fatalf("get %d: there is no such event", at)
+			err = s.onWriter(t.Context(), func() error {
+				s.db.MaxSize = int(st.Size()) / (1 << 12) * (1 << 12)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
+			size := 200
+			if span > 0 {
+				size = 50
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			for found := false; !found; { // until long leaves have found no room
+				if _, err := s.AppendWait(ctx, &Push{Mutations: bulk(size)}); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.onWriter(ctx, func() error { found = s.logWriter.long.full; return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for accepted := 0; accepted < 5; {
+				v, err := s.AppendWait(ctx, &Push{Mutations: bulk(size)})
+				if err != nil {
+					t.Fatalf("%v: %+v", err, s.Stats())
+				}
+				if v[0].Refusal == nil {
+					accepted++
+				}
+			}
+			if st := s.Stats(); st.LongBatches == 0 || span < 0 && (st.DiskFull != 0 || st.RetriedShort == 0) {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
+}
+
+// A file that grows although many single pages of it are free has them used up first.
+func TestSinglePagesAreUsed(t *testing.T) {
+	o := quiet()
+	o.journal.span = -1
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	push(t, s, bulk(400)...)
+	if s.Stats().LongBatches == 0 {
+		t.Fatal("no long batches")
+	}
+	holes(t, s, 3000)
+	free := s.freeInFile()
+	for range 10 {
+		push(t, s, bulk(400)...)
+	}
+	if now := s.freeInFile(); now > free-1<<20 {
+		t.Errorf("%d bytes of the file are free, and %d before: %+v", now, free, s.Stats())
+	}
+	for i := 0; s.freeInFile() >= fewFree; i++ {
+		if push(t, s, bulk(400)...); i > 100 {
+			t.Fatalf("%d bytes are still free", s.freeInFile())
 		}
-		seq, rec = c.seek(at)
-		same("seek", i, seq, rec)
-		if rnd.IntN(2) == 0 {
-			seq, rec = c.next()
-			same("next after seek", i+1, seq, rec)
-		} else {
-			seq, rec = c.prev()
-			same("prev after seek", i-1, seq, rec)
-		}
 	}
-	end := Seq(1)
-	if n := len(list); n > 0 {
-		end = list[n-1].seq + 1
+	before := s.Stats().LongBatches
+	push(t, s, bulk(400)...)
+	push(t, s, bulk(400)...)
+	if s.Stats().LongBatches == before {
+		t.Error("long leaves are not used again")
 	}
-	if head, err := log.head(0); err != nil || len(list) > 0 && head != end-1 {
-		t.Fatalf("head %d, %v", head, err)
-	}
-	if _, rec := c.seek(end); rec != nil {
-		t.Fatal("there is something behind the end")
+}
+
+// Trimming by retention ends behind a push and, where one is in reach, behind a leaf; and it gets everywhere.
+func TestTrimInLongLeaves(t *testing.T) {
+	for _, atomic := range []int{1, 10, 900} {
+		t.Run(fmt.Sprint(atomic), func(t *testing.T) {
+			path := filepath.Join(memoryDir(t), "a.tidemark")
+			s := openTest(t, path, quiet())
+			for range 6 {
+				var pushes []*Push
+				var wait sync.WaitGroup
+				for range 1800 / atomic {
+					p := &Push{Mutations: bulk(atomic), Atomic: atomic > 1}
+					wait.Add(1)
+					p.Done = func(*Push) { wait.Done() }
+					pushes = append(pushes, p)
+				}
+				for _, p := range pushes {
+					if err := s.Append(t.Context(), p); err != nil {
+						t.Fatal(err)
+					}
+				}
+				wait.Wait()
+			}
+			noJournal(t, s)
+			steps, cut := 0, 0
+			step := func(goal trimGoal) (more bool) {
+				t.Helper()
+				before := s.Stats().BatchesCut
+				err := s.onWriter(t.Context(), func() (err error) {
+					s.flushTo(s.Head())
+					more, err = s.trimStep(goal)
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				steps, cut = steps+1, cut+int(s.Stats().BatchesCut-before)
+				if f := uint64(s.Floor()); f%uint64(atomic) != 0 {
+					t.Fatalf("the floor %d is inside a push", f)
+				}
+				return more
+			}
+			if atomic == 1 {
+				if step(trimGoal{bytes: 1000}); s.Floor() != 0 {
+					t.Errorf("a leaf was cut for the sake of 1,000 bytes: floor %d", s.Floor())
+				}
+				if step(trimGoal{bytes: 1000, exact: true}); s.Floor() != 2 {
+					t.Errorf("1,000 bytes are two events, and the floor is %d", s.Floor())
+				}
+				cut = 0
+			}
+			for step(trimGoal{to: s.Head() - 100}) {
+				if steps > 100 {
+					t.Fatalf("it stands still at %d", s.Floor())
+				}
+			}
+			if atomic == 1 && cut > 0 {
+				t.Errorf("%d of %d steps cut a batch", cut, steps)
+			}
+			if f := s.Floor(); f < s.Head()-1000 {
+				t.Errorf("floor %d of %d", f, s.Head())
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			mustCheck(t, path)
+		})
 	}
 }
 

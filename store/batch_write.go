@@ -39,7 +39,10 @@ func (w *logWriter) begin(tx *bolt.Tx) {
 	clear(w.recs)
 	w.recs, w.out = w.recs[:0], w.out[:0]
 	if cap(w.out) > keepBatches {
-		w.out, w.recs = nil, nil
+		w.out = nil
+	}
+	if cap(w.recs) > keepGroup {
+		w.recs = nil
 	}
 }
 
@@ -48,6 +51,9 @@ func (w *logWriter) add(seq Seq, rec []byte) { w.recs = append(w.recs, rawRecord
 
 // flush puts all that was added into the bucket.
 func (w *logWriter) flush() error {
+	if len(w.recs) == 0 {
+		return nil
+	}
 	w.b.FillPercent = 1
 	for recs := w.recs; len(recs) > 0; {
 		n := 1
@@ -67,7 +73,7 @@ func (w *logWriter) flush() error {
 // lay puts records with consecutive seqs into batches.
 func (w *logWriter) lay(recs []rawRecord) error {
 	short, third := w.room(2), w.room(3)
-	if !w.long.wanted || longPages*w.page > leafBytes || entrySize(recs) < w.long.pages*w.page {
+	if w.long.short || w.long.pages < 0 || longPages*w.page > leafBytes || entrySize(recs) < w.long.pages*w.page {
 		return w.fill(recs, short)
 	}
 	tail := len(recs)
@@ -87,7 +93,9 @@ func (w *logWriter) lay(recs []rawRecord) error {
 		if err := w.put(body[:n]); err != nil {
 			return err
 		}
-		w.longs++
+		if n > 1 && entrySize(body[:n]) > w.page {
+			w.longs++
+		}
 		body = body[n:]
 	}
 	return w.fill(recs[tail:], third)
@@ -176,37 +184,39 @@ func appendEntry(dst []byte, recs []rawRecord) []byte {
 // pageHabit decides whether the log takes pages in long rows. It does, unless the file grows although much of it is free, or cannot
 // grow: then what is free are single pages, which commits of single pages use up.
 type pageHabit struct {
-	pages  int // so many pages of records are worth it; negative: none are. 0: longPages
-	wanted bool
-	full   bool  // the file cannot grow
-	size   int64 // of the file, in use, before the last transaction
+	pages int          // so many pages of records are worth it; negative: none are. 0: longPages
+	free  func() int64 // tells how many bytes of the file are free; nil: nobody knows
+	short bool         // single pages are to be used
+	full  bool         // for the file cannot grow
+	size  int64        // of the file, in use, before the last transaction; 0: not known
+	still int          // transactions since it grew
 }
 
-// Free pages from which on single ones are used up, and down to which.
+// Free pages, of 4 KiB, from which on single ones are used up, and down to which; and transactions without growth after which long rows are
+// tried again.
 const (
-	manyFree = 1024
-	fewFree  = 512
+	manyFree = 1024 * 4096
+	fewFree  = 512 * 4096
+	tryAfter = 256
 )
 
 // look is called at the begin of each transaction.
 func (h *pageHabit) look(tx *bolt.Tx) {
-	free, size := tx.DB().Stats().FreePageN, tx.Size()
-	grown := size > h.size
 	h.pages = cmp.Or(h.pages, longPages)
+	size := tx.Size()
+	grown := h.size > 0 && size > h.size
+	h.size, h.still = size, h.still+1
 	if grown {
-		h.full = false
+		h.full, h.still = false, 0
 	}
 	switch {
-	case h.pages < 0 || h.full || free > manyFree && grown:
-		h.wanted = false
-	case free < fewFree:
-		h.wanted = true
+	case h.pages < 0 || h.full || h.free == nil:
+	case !h.short:
+		h.short = grown && h.free() > manyFree
+	case h.still >= tryAfter || h.free() < fewFree:
+		h.short = false
 	}
-	h.size = size
 }
 
-// noRoom is told that a transaction found no room. It reports whether single pages may be what there is.
-func (h *pageHabit) noRoom() bool {
-	h.full = true
-	return h.wanted
-}
+// noRoom is told that a transaction found no room.
+func (h *pageHabit) noRoom() { h.short, h.full = true, true }

@@ -145,6 +145,7 @@ func (s *Store) transact(held []rawRecord, fn func(*bolt.Tx) error) error {
 	case !committing:
 		return err
 	case !settling && diskFull(err):
+		log.long.noRoom()
 		return errNoRoom
 	}
 	return s.writeFailed(err)
@@ -191,7 +192,7 @@ func (s *Store) save(g *group) error {
 // append makes a group durable in the log's bucket. When the disk is full it tries again with single pages.
 func (s *Store) append(g *group) error {
 	err := s.update(g.add)
-	if errors.Is(err, errNoRoom) && s.logWriter.long.noRoom() {
+	if errors.Is(err, errNoRoom) && s.logWriter.longs > 0 {
 		s.counters.retriedShort.Add(1)
 		err = s.update(g.add)
 	}

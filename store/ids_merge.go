@@ -93,7 +93,7 @@ func (m *idMerge) take(view idView) (low *idEntry, err error) {
 	}
 	var at *idCursor
 	twice := false
-	m.bound = nil
+	m.lead, m.bound = nil, nil
 	for _, c := range m.from {
 		e, err := c.peek(view)
 		if err != nil {

@@ -139,7 +139,8 @@ func (s *Store) own() (err error) {
 	if s.sealer, err = newSealer(s.opts.file, sync); err != nil {
 		return err
 	}
-	s.sealer.blind, s.logWriter.long.pages = s.opts.faults.blindSeal, s.opts.long
+	s.sealer.blind = s.opts.faults.blindSeal
+	s.logWriter.long.pages, s.logWriter.long.free = s.opts.long, s.freeInFile
 	return guard(func() error {
 		if err := s.db.View(checkFormat); err != nil {
 			return err

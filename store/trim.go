@@ -23,6 +23,7 @@ type trimGoal struct {
 	to    Seq
 	bytes int64
 	exact bool
+	cheap bool // only where the log is cut at little cost, however far that is
 }
 
 // Trim removes the events up to a seq from the log, in steps between commits: documents, heads and ids stay. It never goes
@@ -102,7 +103,7 @@ func (s *Store) retainStep(exact bool) bool {
 	switch {
 	case errors.Is(err, errNoRoom):
 		s.trimCheck = s.opts.now().Add(roomRetry)
-	case err == nil && full:
+	case err == nil && full && s.Floor() > floor:
 		s.counters.trimsFull.Add(1)
 	}
 	if err != nil && err != errNoRoom && s.failure() == nil {
@@ -193,10 +194,20 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 	if goal.to <= from.seq && goal.bytes == 0 {
 		return false, nil
 	}
-	t := trimmer{s: s, floor: from, heads: make(map[Stream]*headState), docs: make(map[DocKey]*docState)}
-	err = s.maintain(func(tx *bolt.Tx) error { return t.run(tx, goal, ckpt) })
+	var t trimmer
+	for {
+		t = trimmer{s: s, floor: from, heads: make(map[Stream]*headState), docs: make(map[DocKey]*docState)}
+		err = s.maintain(func(tx *bolt.Tx) error { return t.run(tx, goal, ckpt) })
+		if !errors.Is(err, errNoRoom) || !t.inLeaf {
+			break
+		}
+		goal.cheap = true
+	}
 	switch {
-	case errors.Is(err, errNothing), errors.Is(err, errNoRoom) && t.inLeaf: // so long a row of pages may be free later
+	case errors.Is(err, errNothing):
+		if goal.cheap {
+			return false, errNoRoom
+		}
 		return false, nil
 	case errors.Is(err, errNoRoom):
 		s.noRoom(&Refusal{Code: CodeReadOnly, Message: "the disk is full"})
@@ -242,7 +253,7 @@ type trimmer struct {
 	loaded int  // bytes of records and documents that were looked at
 	to     Seq  // where the step ends
 	most   Seq  // where it ends at the latest, if it is inside an atomic push there
-	inLeaf bool // inside a long leaf, that is
+	inLeaf bool // where much is written anew
 	cut    bool // inside a batch of records
 }
 
@@ -269,10 +280,34 @@ func (t *trimmer) run(tx *bolt.Tx, goal trimGoal, ckpt checkpoint) error {
 	return putCheckpoint(tx, ckpt)
 }
 
-// step finds out where the step ends: where the log is cut at little cost, or else, if the goal is exact, there.
+// step finds out where the step ends: best where the log is cut at little cost, behind a push. Where there is no such place, the cut is
+// dear (inLeaf), unless what is left of the goal lies within one leaf and can wait.
 func (t *trimmer) step(tx *bolt.Tx, goal trimGoal, limit Seq) {
-	log := logOf(tx)
-	events, size, to := 0, int64(0), Seq(0)
+	log, long := logOf(tx), longPages*tx.DB().Info().PageSize
+	t.to, t.most = t.reach(log, goal, limit), limit
+	if goal.bytes == 0 {
+		t.most = min(goal.to, limit)
+	}
+	whole := log.wholeLeaves(t.to, long)
+	oneLeaf := whole <= t.floor.seq
+	for ; whole > t.floor.seq; whole = log.wholeLeaves(whole-1, long) {
+		if log.endsPush(whole) {
+			t.to = whole
+			return
+		}
+	}
+	if goal.cheap {
+		t.to = log.nextLeaf(t.to, t.most)
+		return
+	}
+	if t.inLeaf = true; oneLeaf && !goal.exact {
+		t.to = 0
+	}
+}
+
+// reach is how far a step would come that does not mind where it ends.
+func (t *trimmer) reach(log logBucket, goal trimGoal, limit Seq) (to Seq) {
+	events, size := 0, int64(0)
 	c := log.b.Cursor()
 	for k, v := c.First(); k != nil && to < limit && events < trimEvents && size < trimBytes; k, v = c.Next() {
 		enough := size >= goal.bytes
@@ -280,24 +315,18 @@ func (t *trimmer) step(tx *bolt.Tx, goal trimGoal, limit Seq) {
 			break
 		}
 		e := parseEntry(k, v)
-		events, size = events+e.n, size+int64(len(e.recs))
-		if to = keySeq(k); enough {
+		to = keySeq(k)
+		if enough {
 			to = min(to, goal.to)
 		}
+		for i := range e.n {
+			events, size = events+1, size+int64(len(e.record(i)))
+			if at := e.first + Seq(i); !enough && size >= goal.bytes && at < to {
+				to = max(at, min(goal.to, to))
+			}
+		}
 	}
-	t.to, t.most = min(to, limit), limit
-	if goal.bytes == 0 {
-		t.most = min(goal.to, limit)
-	}
-	whole := log.wholeLeaves(t.to, longPages*int64(tx.DB().Info().PageSize))
-	switch {
-	case whole > t.floor.seq:
-		t.to = whole
-	case goal.exact:
-		t.inLeaf = true
-	default:
-		t.to = 0
-	}
+	return min(to, limit)
 }
 
 // collect folds the step's events into base states. An atomic push is taken whole or not at all: what is read of one that
