@@ -23,7 +23,7 @@
 // of any seq above the floor are folded. docs/storage.md has the format, the bounds and the recovery.
 //
 //	Append ─▶ queue ─▶ writer: judge, commit, publish ─▶ Watch, Push.Done
-//	                     │ journal.go: small groups; else bucket log
+//	                     │ journal.go: small groups; batch_write.go: large ones, and what the journal held, into bucket log
 //	                     │ flush.go: slices of heads, docs, ids; the checkpoint moves
 //	                     │ trim.go: the floor moves
 //	Read ◀─ tail in memory, else the file (walk.go, wide.go)     Doc, Documents ◀─ overlay, else the file
