@@ -167,20 +167,17 @@ func (l logBucket) dropTo(seq Seq) (cut bool, err error) {
 // are written anew, into as many pages in a row, which a full disk may not have.
 func (l logBucket) wholeLeaves(seq Seq, bytes int) Seq {
 	c := l.b.Cursor()
-	k, v := c.Seek(seqKey(seq))
-	if k == nil || l.rewritten(seq) <= bytes {
+	first, _ := c.Seek(seqKey(seq))
+	if first == nil || l.rewritten(seq) <= bytes {
 		return seq
 	}
-	first := k
-	for { // to the leaf before
-		if k, v = c.Prev(); k == nil {
-			return 0
-		}
+	for k, v := c.Prev(); k != nil; k, v = c.Prev() {
 		if !sameLeaf(v, first) {
-			return keySeq(k)
+			return keySeq(k) // the end of the leaf before
 		}
 		first = k
 	}
+	return 0
 }
 
 // rewritten is how many bytes are written anew when the records up to a seq go: what is left of its leaf, and when that is but one
