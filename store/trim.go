@@ -76,6 +76,7 @@ func (s *Store) retain() {
 
 // retainStep removes a step's worth of what the retention lets go; false: there is no more. A full disk does not end it: what
 // is trimmed leaves free pages in the file, and a step needs only a few of them. When there are none it is tried again later.
+// Behind each commit it leaves what would cut a long leaf; retain, four times a second, does not.
 func (s *Store) retainStep(exact bool) bool {
 	r := s.opts.Retention
 	if !r.enabled() || s.failure() != nil || s.opts.now().Before(s.trimCheck) {
