@@ -29,13 +29,13 @@ func TestPowerLoss(t *testing.T) {
 	specs := []plSpec{
 		{Seed: 1, Count: 250, Span: 1, Random: true, Trim: 9, Keep: 60, Close: true},
 		{Seed: 2, Count: 250, Span: 2, Backup: 20},
-		{Seed: 3, Count: 400, Bulk: true, Random: true},
+		{Seed: 3, Count: 250, Bulk: true, Random: true},
 		{Seed: 4, Count: 250, Span: 7, Trim: 5, Keep: 10},
 		{Seed: 5, Count: 250, Span: 3, Trim: 20, Keep: 200, Close: true},
-		{Seed: 7, Count: 300, Bulk: true, Span: 4, Trim: 6, Keep: 120},
+		{Seed: 7, Count: 150, Bulk: true, Span: 4, Trim: 6, Keep: 60},
 		{Seed: 6, Count: 250, Random: true, Trim: 7, Keep: 100, Backup: 45},
 	}
-	again := 8
+	again := 7
 	if testing.Short() {
 		specs = []plSpec{
 			{Seed: 1, Count: 150, Span: 1, Random: true, Trim: 9, Keep: 60, Close: true, Every: 20, Backup: 15},
