@@ -519,5 +519,8 @@ func FuzzLogEntry(f *testing.F) {
 		if e.n == 1 && size != len(v) || e.n > 1 && e.end(e.n-1)+batchHead+e.n*batchEnd != len(v) {
 			t.Fatalf("%d bytes in %d records, %d in all", size, e.n, len(v))
 		}
+		if e.n > 1 && e.rises() && size+batchHead+e.n*batchEnd != len(v) {
+			t.Fatalf("%d bytes in records whose ends rise, %d in all", size, len(v))
+		}
 	})
 }

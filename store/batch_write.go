@@ -73,7 +73,7 @@ func (w *logWriter) flush() error {
 // lay puts records with consecutive seqs into batches.
 func (w *logWriter) lay(recs []rawRecord) error {
 	short, third := w.room(2), w.room(3)
-	if w.long.short || w.long.pages < 0 || longPages*w.page > leafBytes || entrySize(recs) < w.long.pages*w.page {
+	if !w.long.wants(entrySize(recs), w.page) {
 		return w.fill(recs, short)
 	}
 	tail := len(recs)
@@ -216,6 +216,11 @@ func (h *pageHabit) look(tx *bolt.Tx) {
 	case h.still >= tryAfter || h.free() < fewFree:
 		h.short = false
 	}
+}
+
+// wants reports whether records of a size are put into long leaves of pages of a size.
+func (h *pageHabit) wants(size, page int) bool {
+	return !h.short && h.pages > 0 && size >= h.pages*page && longPages*page <= leafBytes
 }
 
 // noRoom is told that a transaction found no room.

@@ -22,8 +22,10 @@ type idMerge struct {
 	from   []*idCursor
 	b      *runBuilder
 
-	lead  *idCursor // that the last entry came from; below bound, where the others stand, the next one is its, too
-	bound *idEntry  // nil: the others are at their ends
+	lead    *idCursor // that the last entry came from
+	row     int       // how many came from it in a row
+	bounded bool      // below bound, the next ones are its, too
+	bound   *idEntry  // nil: the others are at their ends
 }
 
 // tier of a run: 0 up to tierIDs ids, 1 up to eight times as many, and so on.
@@ -78,10 +80,9 @@ func (m *idMerge) read(view idView) error {
 	return nil
 }
 
-// take returns the lowest entry of all inputs; of equal ids, the one that was first in the log. Runs of time-ordered ids hardly
-// overlap, so that most entries are compared with one other.
+// take returns the lowest entry of all inputs; of equal ids, the one that was first in the log.
 func (m *idMerge) take(view idView) (low *idEntry, err error) {
-	if m.lead != nil {
+	if m.bounded {
 		e, err := m.lead.peek(view)
 		if err != nil {
 			return nil, err
@@ -90,10 +91,9 @@ func (m *idMerge) take(view idView) (low *idEntry, err error) {
 			m.lead.pos++
 			return e, nil
 		}
+		m.bounded = false
 	}
 	var at *idCursor
-	twice := false
-	m.lead, m.bound = nil, nil
 	for _, c := range m.from {
 		e, err := c.peek(view)
 		if err != nil {
@@ -110,25 +110,44 @@ func (m *idMerge) take(view idView) (low *idEntry, err error) {
 		case d < 0 || d == 0 && e.Seq < low.Seq:
 			if d == 0 {
 				at.pos++
-				twice = true
-			} else {
-				m.bound = low
 			}
 			low, at = e, c
 		case d == 0:
 			c.pos++
-			twice = true
-		case m.bound == nil || compareID(&e.ID, &m.bound.ID) < 0:
+		}
+	}
+	if at != nil {
+		at.pos++
+	}
+	return low, m.follow(at, view)
+}
+
+// leadRow is how many entries in a row come from one input before it is taken for one that goes on so. Random ids seldom do.
+const leadRow = 4
+
+// follow is told which input the last entry came from. Runs of time-ordered ids hardly overlap: below where the others stand, the
+// next entries are that input's, and need no comparison with each of them.
+func (m *idMerge) follow(at *idCursor, view idView) error {
+	if at != m.lead {
+		m.lead, m.row = at, 0
+	}
+	if m.row++; at == nil || m.row < leadRow {
+		return nil
+	}
+	m.bounded, m.bound = true, nil
+	for _, c := range m.from {
+		if c == at {
+			continue
+		}
+		e, err := c.peek(view)
+		if err != nil {
+			return err
+		}
+		if e != nil && (m.bound == nil || compareID(&e.ID, &m.bound.ID) < 0) {
 			m.bound = e
 		}
 	}
-	if m.lead = at; at != nil {
-		at.pos++
-	}
-	if twice { // a cursor stands behind what bound was taken from
-		m.lead = nil
-	}
-	return low, nil
+	return nil
 }
 
 // write puts the slice into the writer's transaction. more is false when it was the last one: then the transaction also

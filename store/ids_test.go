@@ -260,6 +260,49 @@ func TestIDsMergeCutOff(t *testing.T) {
 	}
 }
 
+// Inputs that lead for long rows, that overlap, and that hold the same ids, are merged as any.
+func TestIDsMergeRows(t *testing.T) {
+	bounded := 0
+	for seed := range uint64(10) {
+		f, m := newIDsFile(t), newIDMaker(seed)
+		want := map[ID]idEntry{}
+		var known []ID
+		for range mergeRuns {
+			run := map[ID]idEntry{}
+			base := m.r.Uint64N(4) << 62 // a quarter of the ids, which other inputs may have, too
+			for range 3000 {
+				e := m.v4()
+				binary.BigEndian.PutUint64(e.ID[:], base|m.r.Uint64()>>2)
+				if len(known) > 0 && m.r.IntN(20) == 0 {
+					e.ID = known[m.r.IntN(len(known))]
+				}
+				if _, twice := run[e.ID]; twice {
+					continue
+				}
+				run[e.ID] = e
+				known = append(known, e.ID)
+				if _, older := want[e.ID]; !older {
+					want[e.ID] = e
+				}
+				f.x.add([]idEntry{e})
+			}
+			f.flush(m.seq)
+		}
+		job := f.x.merge()
+		for more := true; more; {
+			more = f.mergeStep(job)
+			if job.bounded {
+				bounded++
+			}
+		}
+		f.reapAll()
+		f.sameAs(want)
+	}
+	if bounded == 0 {
+		t.Error("no input has led")
+	}
+}
+
 // sameAs compares the runs with a map, by lookup and by walk.
 func (f *idsFile) sameAs(want map[ID]idEntry) {
 	f.Helper()
