@@ -96,7 +96,7 @@ func (s *Store) retainStep(exact bool) bool {
 		return false
 	}
 	if ckpt <= floor {
-		s.flushForRetention(size, uint64(s.Head()-floor))
+		s.flushForRetention()
 		return false
 	}
 	full := s.refuse.Load() != nil
@@ -110,12 +110,18 @@ func (s *Store) retainStep(exact bool) bool {
 	if err != nil && err != errNoRoom && s.failure() == nil {
 		s.opts.Logger.Error("retention could not trim the log", "err", err)
 	}
+	if !more && err == nil {
+		s.flushForRetention()
+	}
 	return more && err == nil
 }
 
-// flushForRetention starts a slice of the views when a log of so many bytes and events is a quarter above its retention: trimming
-// never passes the checkpoint, and the views may lag behind much more than a small retention is to keep.
-func (s *Store) flushForRetention(bytes int64, events uint64) {
+// flushForRetention starts a slice of the views when the log is a quarter above its retention: trimming never passes the checkpoint,
+// and the views may lag behind much more than a small retention is to keep.
+func (s *Store) flushForRetention() {
+	s.mu.RLock()
+	bytes, events := s.logBytes, uint64(s.Head()-s.floor.seq)
+	s.mu.RUnlock()
 	r := s.opts.Retention
 	if r.Bytes > 0 && bytes > r.Bytes+max(r.Bytes/4, slackBytes) || r.Count > 0 && events > r.Count+max(r.Count/4, trimEvents) {
 		s.counters.retentionFlushes.Add(1)

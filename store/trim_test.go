@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -254,5 +255,45 @@ func listUnderTrim(t *testing.T, s *Store, stop chan struct{}) {
 			return
 		case <-time.After(time.Millisecond):
 		}
+	}
+}
+
+// TestRetentionGoesOnWithoutTicks commits groups of many sizes and lets no tick come in between, as when a server is killed again
+// and again: where the checkpoint lies inside a leaf, which only a tick would cut, the retention still takes the views further.
+func TestRetentionGoesOnWithoutTicks(t *testing.T) {
+	const keep = 2 << 20
+	o := quiet()
+	o.Retention = Retention{Bytes: keep}
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	rnd := rand.New(rand.NewPCG(5, 7))
+	pad := strings.Repeat("x", 2000)
+	var most int64
+	err := s.onWriter(t.Context(), func() error {
+		for range 1000 {
+			group := make([]*Push, 1+rnd.IntN(3))
+			for i := range group {
+				p := &Push{Done: func(*Push) {}}
+				for range 8 {
+					p.Mutations = append(p.Mutations, note(Stream(fmt.Sprint("s/", i)), `"`+pad+`"`))
+				}
+				if err := p.prepare(&s.opts.Limits); err != nil {
+					return err
+				}
+				group[i] = p
+			}
+			s.step(group)
+			if s.flushing != nil { // as when the slice has been prepared
+				s.flushSlice()
+			}
+			most = max(most, s.Stats().LogBytes)
+		}
+		return nil
+	})
+	st := s.Stats()
+	if err != nil || st.LongBatches == 0 || st.RetentionFlushes == 0 {
+		t.Fatalf("%d long batches, %d flushes, %v", st.LongBatches, st.RetentionFlushes, err)
+	}
+	if most > keep+slackBytes+512<<10 { // a leaf, a journal and a group beside
+		t.Errorf("the log had %d bytes", most)
 	}
 }
