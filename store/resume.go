@@ -2,7 +2,9 @@ package store
 
 import (
 	"bytes"
-	"sort"
+	"cmp"
+	"slices"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -102,15 +104,9 @@ func (s *Store) Mark(at Seq) ID {
 // The server's own are listed only under a prefix that begins with "$".
 func (s *Store) Streams(prefix string, after Stream, limit int) ([]StreamInfo, error) {
 	hidden := func(name Stream) bool { return name.Reserved() && !Stream(prefix).Reserved() }
-	var over []StreamInfo
-	s.mu.RLock()
-	for name, e := range s.heads {
-		if name > after && !hidden(name) && bytes.HasPrefix([]byte(name), []byte(prefix)) {
-			over = append(over, e.info(name))
-		}
-	}
-	s.mu.RUnlock()
-	sort.Slice(over, func(i, j int) bool { return over[i].Stream < over[j].Stream })
+	over := s.headOverlays(limit, func(name Stream) bool {
+		return name > after && !hidden(name) && strings.HasPrefix(string(name), prefix)
+	})
 	var out []StreamInfo
 	err := s.view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketHeads).Cursor()
@@ -147,6 +143,31 @@ func (s *Store) Streams(prefix string, after Stream, limit int) ([]StreamInfo, e
 		return nil
 	})
 	return out, err
+}
+
+// headOverlays returns the first streams of the overlay, in the order of their names, that match: at most limit.
+func (s *Store) headOverlays(limit int, match func(Stream) bool) (out []StreamInfo) {
+	if limit <= 0 {
+		return nil
+	}
+	first := func() {
+		slices.SortFunc(out, func(a, b StreamInfo) int { return cmp.Compare(a.Stream, b.Stream) })
+		out = out[:min(limit, len(out))]
+	}
+	var last Stream // of as many as are asked for: what comes after it is not needed
+	s.mu.RLock()
+	for name, e := range s.heads {
+		if last != "" && name > last || !match(name) {
+			continue
+		}
+		if out = append(out, e.info(name)); len(out)/2 >= max(limit, orderBlock) {
+			first()
+			last = out[len(out)-1].Stream
+		}
+	}
+	s.mu.RUnlock()
+	first()
+	return out
 }
 
 func (h headState) info(name Stream) StreamInfo {

@@ -110,19 +110,19 @@ func (s *Store) retainStep(exact bool) bool {
 	if err != nil && err != errNoRoom && s.failure() == nil {
 		s.opts.Logger.Error("retention could not trim the log", "err", err)
 	}
-	if !more && err == nil {
+	if err == nil {
 		s.flushForRetention()
 	}
 	return more && err == nil
 }
 
-// flushForRetention starts a slice of the views when the log is a quarter above its retention: trimming never passes the checkpoint,
-// and the views may lag behind much more than a small retention is to keep.
+// flushForRetention starts a slice of the views when what they lack is a quarter more than the retention is to keep: trimming never
+// passes the checkpoint.
 func (s *Store) flushForRetention() {
-	s.mu.RLock()
-	bytes, events := s.logBytes, uint64(s.Head()-s.floor.seq)
-	s.mu.RUnlock()
 	r := s.opts.Retention
+	s.mu.RLock()
+	events, bytes := uint64(s.lag.len()), s.lag.bytes
+	s.mu.RUnlock()
 	if r.Bytes > 0 && bytes > r.Bytes+max(r.Bytes/4, slackBytes) || r.Count > 0 && events > r.Count+max(r.Count/4, trimEvents) {
 		s.counters.retentionFlushes.Add(1)
 		s.startFlush()
