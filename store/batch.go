@@ -167,7 +167,13 @@ func (l logBucket) dropTo(seq Seq) (cut bool, err error) {
 // are written anew, into as many pages in a row, which a full disk may not have.
 func (l logBucket) wholeLeaves(seq Seq, bytes int) Seq {
 	c := l.b.Cursor()
-	first, _ := c.Seek(seqKey(seq))
+	first, v := c.Seek(seqKey(seq))
+	if first != nil && parseEntry(first, v).first > seq { // no event has this seq
+		if first, _ = c.Prev(); first == nil {
+			return 0
+		}
+		seq = keySeq(first)
+	}
 	if first == nil || l.rewritten(seq) <= bytes {
 		return seq
 	}

@@ -179,7 +179,12 @@ func TestRetentionOnFullDisk(t *testing.T) {
 					t.Fatal(r)
 				}
 			}
-			err = s.onWriter(t.Context(), func() error { s.flushTo(s.Head()); s.retain(); return nil })
+			err = s.onWriter(t.Context(), func() error {
+				s.flushTo(s.Head())
+				for s.retainStep(true) {
+				}
+				return nil
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

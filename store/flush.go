@@ -146,7 +146,7 @@ const sliceBytes = 8 << 20
 func (s *Store) adapt(took time.Duration) {
 	switch {
 	case took > sliceTime:
-		s.sliceEntries = max(s.sliceEntries*2/3, s.opts.flush.entries/16, 1)
+		s.sliceEntries = max(s.sliceEntries*2/3, min(s.sliceEntries, s.opts.flush.entries/16), 1)
 	case took < sliceTime/2:
 		s.sliceEntries = min(s.sliceEntries*5/4+1, s.opts.flush.entries)
 	}
@@ -166,7 +166,8 @@ func (s *Store) flushFailed(err error) {
 	if s.failure() != nil {
 		return
 	}
-	if err == errNoRoom {
+	if err == errNoRoom { // a smaller one may find room
+		s.sliceEntries = max(s.sliceEntries/4, 1)
 		s.noRoom(&Refusal{Code: CodeReadOnly, Message: "the disk is full"})
 		return
 	}

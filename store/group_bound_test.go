@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -365,6 +366,98 @@ func TestMergingGoesOnAfterFullDisk(t *testing.T) {
 	err := s.onWriter(t.Context(), func() error {
 		if s.merging {
 			t.Error("merging never begins again")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMergeOnFullDiskIsGivenUp: what a merge has written goes while the disk is full, for it is the room that appends lack; later it is made anew.
+func TestMergeOnFullDiskIsGivenUp(t *testing.T) {
+	o := quiet()
+	o.reapRoom = 1 << 40
+	var ahead atomic.Int64
+	o.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	var m *idMerge
+	for range mergeRuns {
+		push(t, s, note("s", "1"))
+		err := s.onWriter(t.Context(), func() error {
+			s.merging = true // by hand, below
+			s.flushTo(s.Head())
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := s.onWriter(t.Context(), func() error {
+		m = s.ids.merge()
+		s.refuse.Store(&Refusal{Code: CodeReadOnly})
+		s.roomCheck = s.opts.now().Add(time.Hour)
+		return nil
+	})
+	if err != nil || m == nil {
+		t.Fatalf("no merge is due, %v", err)
+	}
+	if err := s.runMerge(m, s.ids.reap); err != nil {
+		t.Errorf("merging: %v", err)
+	}
+	if st := s.Stats(); st.IDMergesGivenUp != 1 || st.IDMerges != 0 {
+		t.Errorf("%d merges were given up, %d made", st.IDMergesGivenUp, st.IDMerges)
+	}
+	err = s.onWriter(t.Context(), func() error {
+		if s.merging || len(s.ids.dead) > 0 {
+			t.Errorf("merging: %v; %d runs are not deleted", s.merging, len(s.ids.dead))
+		}
+		s.refuse.Store(nil)
+		if s.mergeIDs(); s.merging {
+			t.Error("it is tried again at once")
+		}
+		ahead.Store(int64(mergeRetry))
+		s.mergeIDs()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for merging := true; merging; {
+		if err := s.onWriter(t.Context(), func() error { merging = s.merging; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, s)
+	mustCheck(t, s.Path())
+	if st := s.Stats(); st.IDMerges != 1 {
+		t.Errorf("%d merges were made later", st.IDMerges)
+	}
+}
+
+// TestSlicesShrinkOnFullDisk: a slice that finds no room is made smaller, and does not put off the look for room.
+func TestSlicesShrinkOnFullDisk(t *testing.T) {
+	o := quiet()
+	now := time.Now()
+	o.now = func() time.Time { return now }
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	err := s.onWriter(t.Context(), func() error {
+		s.sliceEntries = 1000
+		s.flushFailed(errNoRoom)
+		due := s.roomCheck
+		now = now.Add(roomRetry / 2)
+		s.flushFailed(errNoRoom)
+		if !s.roomCheck.Equal(due) || s.sliceEntries > 100 {
+			t.Errorf("room is looked for at %v, not %v; slices of %d entries", s.roomCheck, due, s.sliceEntries)
+		}
+		now = due
+		s.idle() // there is room
+		if s.Writable() != nil {
+			t.Errorf("still refused: %v", s.Writable())
+		}
+		s.adapt(2 * sliceTime)
+		if s.sliceEntries > 100 {
+			t.Errorf("a slow slice has made slices of %d entries", s.sliceEntries)
 		}
 		return nil
 	})

@@ -175,6 +175,12 @@ func (m *idMerge) publish() {
 	m.x.merging.Store(false)
 }
 
+// giveUp leaves the inputs as they are, and what was written of the new run to be deleted.
+func (m *idMerge) giveUp() {
+	m.x.dead = append(m.x.dead, m.b.run.id)
+	m.x.merging.Store(false)
+}
+
 // replace returns a list of runs with the new one in the place of the inputs.
 func (m *idMerge) replace(list []*idRun) (out []*idRun) {
 	for _, r := range list {

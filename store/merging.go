@@ -12,7 +12,7 @@ import (
 // mergeIDs starts the next merge of id runs, if one is due and none is under way. It is called on the writer goroutine;
 // the merge reads on a goroutine of its own, which Close waits for, and hands the writer slice after slice.
 func (s *Store) mergeIDs() {
-	if s.merging || s.refuse.Load() != nil { // a merge needs twice the room: on a full disk, trimming comes first
+	if s.merging || s.refuse.Load() != nil || s.opts.now().Before(s.mergeCheck) { // a merge needs twice the room: on a full disk, trimming comes first
 		return
 	}
 	m := s.ids.merge()
@@ -33,20 +33,30 @@ func (s *Store) inBackground(failed string, work func() error) {
 	})
 }
 
+// mergeRetry is how long no merge is begun after one that found the disk full.
+const mergeRetry = time.Minute
+
+// runMerge merges slice by slice. On a full disk it is given up: what it has written is deleted, for others need the room.
 func (s *Store) runMerge(m *idMerge, reap func(*bolt.Tx) (func(), bool, error)) error {
 	for more := true; more; {
 		if err := m.read(s.view); err != nil {
 			return err
 		}
 		err := s.onWriter(context.Background(), func() (err error) {
-			more, err = s.idStep(m.write)
+			if s.refuse.Load() == nil {
+				more, err = s.idStep(m.write)
+			} else {
+				err = errNoRoom
+			}
+			if err == errNoRoom {
+				m.giveUp()
+				s.mergeCheck = s.opts.now().Add(mergeRetry)
+				s.counters.idMergesGivenUp.Add(1)
+			}
 			return err
 		})
-		if errors.Is(err, errNoRoom) {
-			if !s.pause(roomRetry) {
-				return ErrClosed
-			}
-			continue
+		if err == errNoRoom {
+			return s.runReap(reap)
 		}
 		if err != nil {
 			return err
@@ -94,16 +104,6 @@ func (s *Store) runReap(reap func(*bolt.Tx) (func(), bool, error)) error {
 		s.mergeIDs()
 		return nil
 	})
-}
-
-// pause waits; false: the store is closing.
-func (s *Store) pause(d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-s.done:
-		return false
-	}
 }
 
 // tidyIDs starts a merge that is due, or deletes what merges have left, when the file has need of its room.

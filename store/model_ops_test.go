@@ -513,7 +513,7 @@ func (r *modelRun) streams() {
 func (r *modelRun) trim() {
 	to := r.m.floor + Seq(r.IntN(int(r.m.head()-r.m.floor)/3+1))
 	if r.IntN(4) == 0 {
-		release := r.s.HoldTrim()
+		release := r.s.HoldTrim(r.m.floor)
 		if err := r.s.Trim(r.Context(), to); err != nil || r.s.Floor() != r.m.floor {
 			r.Fatalf("trimmed to %d while a snapshot was read, %v", r.s.Floor(), err)
 		}

@@ -42,7 +42,7 @@ var ErrReadOnly = errors.New("store: opened read-only")
 type Retention struct {
 	Age   time.Duration // events older than this go
 	Bytes int64         // the oldest events go while the log's records have more than this
-	Count uint64        // the oldest events go while the log has more than this
+	Count uint64        // the oldest events go while the log has more seqs than this; only in a sparse log are those more than its events
 }
 
 func (r Retention) enabled() bool { return r != Retention{} }

@@ -56,7 +56,9 @@ func (s *Store) noRoom(r *Refusal) {
 	if s.refuse.Swap(r) == nil {
 		s.opts.Logger.Error("appends are refused until there is room", "file", s.path, "reason", r.Message)
 	}
-	s.roomCheck = s.opts.now().Add(roomRetry)
+	if now := s.opts.now(); !now.Before(s.roomCheck) { // else what finds no room meanwhile would put it off for ever
+		s.roomCheck = now.Add(roomRetry)
+	}
 }
 
 // freeInFile returns how many bytes of the file are free pages; 0 when it cannot tell.

@@ -34,6 +34,7 @@ type Stats struct {
 	TrimsFull                            int64 // steps of the retention on a full disk
 	RetentionFlushes                     int64 // times that the views were behind what the retention was to remove
 	IDMerges, IDMergedRuns               int64
+	IDMergesGivenUp                      int64 // because the disk was full
 	ReapsLeft                            int64 // times that old id runs were left for later, because the file had free pages enough
 	DiskFull, Rejudged                   int64 // groups refused for want of room; groups judged again
 	ReserveExtended                      int64
@@ -61,6 +62,7 @@ type counters struct {
 	trims, trimmed, trimsHeld, trimsFull         atomic.Int64
 	retentionFlushes                             atomic.Int64
 	idMerges, idMergedRuns, reapsLeft            atomic.Int64
+	idMergesGivenUp                              atomic.Int64
 	diskFull, rejudged, reserveExtended, backups atomic.Int64
 	batches, longBatches, batchesCut, readAheads atomic.Int64
 	retriedShort                                 atomic.Int64
@@ -84,7 +86,7 @@ func (s *Store) Stats() Stats {
 		Trims: c.trims.Load(), TrimmedEvents: c.trimmed.Load(), TrimsHeld: c.trimsHeld.Load(),
 		TrimsFull: c.trimsFull.Load(), RetentionFlushes: c.retentionFlushes.Load(), TrimmedReads: c.trimmedReads.Load(), Remaps: c.remaps.Load(),
 		ReapsLeft: c.reapsLeft.Load(),
-		IDMerges:  c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
+		IDMerges:  c.idMerges.Load(), IDMergedRuns: c.idMergedRuns.Load(), IDMergesGivenUp: c.idMergesGivenUp.Load(), IDRuns: int64(ids.Runs), IDFilterBytes: ids.FilterBytes,
 		DiskFull: c.diskFull.Load(), Rejudged: c.rejudged.Load(), ReserveExtended: c.reserveExtended.Load(),
 		Journaled: c.journaled.Load(), JournalMoves: c.journalMoves.Load(),
 		ReadAheads: c.readAheads.Load(), Batches: c.batches.Load(), LongBatches: c.longBatches.Load(), RetriedShort: c.retriedShort.Load(), BatchesCut: c.batchesCut.Load(),

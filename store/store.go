@@ -33,6 +33,7 @@ type Store struct {
 	jobs       chan *job
 	closing    chan struct{}
 	prepared   chan struct{} // a slice of the views is ready to be written
+	trimAgain  chan struct{} // there is more to trim
 	done       chan struct{}
 	close      sync.Once
 	fault      atomic.Pointer[error]
@@ -51,9 +52,8 @@ type Store struct {
 	logBytes int64
 	watchers []func(Commit)
 	waiting  []rawRecord // what the journal holds; only ever appended to, or replaced
-	holds    int         // snapshots being read: trimming waits for them
-	copies   int         // backups under way: trimming waits until they end
-	heldAt   time.Time   // since when trimming has been waiting
+	holds    map[*hold]struct{}
+	copies   int // backups under way: trimming waits until they end
 
 	ids *idIndex // guards itself
 
@@ -68,11 +68,13 @@ type Store struct {
 	lastAt       int64
 	roomCheck    time.Time // no write is tried before, while the disk is full
 	trimCheck    time.Time // nor is a step of retention
+	mergeCheck   time.Time // nor is a merge of id runs begun
 	reserve      reserve
 	interned     map[string]string
 	merging      bool
 	flushing     *slice // being prepared
 	sliceEntries int    // most entries of the next slice
+	stepEvents   int    // about the most events of the next step of trimming
 	agedTo       Seq    // events up to here are older than the retention
 }
 
@@ -200,13 +202,16 @@ func newStore(path string, o Options, db *bolt.DB) *Store {
 		jobs:         make(chan *job),
 		closing:      make(chan struct{}),
 		prepared:     make(chan struct{}, 1),
+		trimAgain:    make(chan struct{}, 1),
 		done:         make(chan struct{}),
 		scans:        make(chan struct{}, 2),
 		heads:        make(map[Stream]*headEntry),
 		docs:         make(map[Stream]map[string]*docEntry),
 		tail:         tail{limit: o.TailBytes},
+		holds:        make(map[*hold]struct{}),
 		interned:     make(map[string]string),
 		sliceEntries: max(1, o.flush.entries/4),
+		stepEvents:   trimEvents,
 	}
 }
 
@@ -285,17 +290,24 @@ func (s *Store) Watch(fn func(Commit)) {
 	s.watchers = append(s.watchers, fn)
 }
 
-// HoldTrim makes trimming wait, for a bounded time, until release is called: a reader of documents that is going to read
-// the events after them holds it.
-func (s *Store) HoldTrim() (release func()) {
+// HoldTrim keeps trimming, for a bounded time, from going beyond a seq until release is called: a reader of documents that is going
+// to read the events after it holds them.
+func (s *Store) HoldTrim(after Seq) (release func()) {
+	h := &hold{after: after, since: s.opts.now()}
 	s.mu.Lock()
-	s.holds++
+	s.holds[h] = struct{}{}
 	s.mu.Unlock()
-	return sync.OnceFunc(func() {
+	return func() {
 		s.mu.Lock()
-		s.holds--
+		delete(s.holds, h)
 		s.mu.Unlock()
-	})
+	}
+}
+
+// hold is a snapshot that is being read: the events after a seq are needed.
+type hold struct {
+	after Seq
+	since time.Time
 }
 
 // Writable returns nil, or why appends are refused now.

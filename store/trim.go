@@ -54,8 +54,8 @@ func (s *Store) checkpointSeq() Seq {
 	return s.ckpt.seq
 }
 
-// retain finds out anew what the retention lets go, and removes some of it. While pushes are queued, one step follows each
-// group instead (retainStep), so that retention keeps up with any load and no commit waits for more than a step.
+// retain finds out anew what the retention lets go, and removes a step's worth of it; trimMore goes on. Behind each group retainBehind
+// removes more, so that retention keeps up with any load.
 func (s *Store) retain() {
 	if !s.opts.Retention.enabled() || s.failure() != nil {
 		return
@@ -70,7 +70,24 @@ func (s *Store) retain() {
 		}
 		s.agedTo = seq
 	}
-	for s.retainStep(true) && s.queue.empty() {
+	s.trimMore()
+}
+
+// trimMore removes a step's worth, and has the writer come again when there is more: what else waits for it gets its turn in between.
+func (s *Store) trimMore() {
+	if s.retainStep(true) && s.queue.empty() {
+		select {
+		case s.trimAgain <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// retainBehind removes, behind a group of so many events, what the retention lets go: a step's worth, and where that is less than twice
+// the group, more.
+func (s *Store) retainBehind(events int64) {
+	before := s.counters.trimmed.Load()
+	for s.retainStep(false) && s.counters.trimmed.Load()-before < 2*events {
 	}
 }
 
@@ -116,17 +133,22 @@ func (s *Store) retainStep(exact bool) bool {
 	return more && err == nil
 }
 
-// flushForRetention starts a slice of the views when what they lack is a quarter more than the retention is to keep: trimming never
-// passes the checkpoint.
+// flushForRetention starts a slice of the views when they lack more than the retention is to keep: trimming never passes the checkpoint.
 func (s *Store) flushForRetention() {
-	r := s.opts.Retention
-	s.mu.RLock()
-	events, bytes := uint64(s.lag.len()), s.lag.bytes
-	s.mu.RUnlock()
-	if r.Bytes > 0 && bytes > r.Bytes+max(r.Bytes/4, slackBytes) || r.Count > 0 && events > r.Count+max(r.Count/4, trimEvents) {
+	if s.lagKept(1) || s.agedTo > s.checkpointSeq() {
 		s.counters.retentionFlushes.Add(1)
 		s.startFlush()
 	}
+}
+
+// lagKept reports whether the views lack so many times what the retention is to keep, and a quarter.
+func (s *Store) lagKept(times int64) bool {
+	r := s.opts.Retention
+	s.mu.RLock()
+	events, bytes := int64(s.lag.len()), s.lag.bytes
+	s.mu.RUnlock()
+	return r.Bytes > 0 && bytes/times > r.Bytes+max(r.Bytes/4, slackBytes) ||
+		r.Count > 0 && uint64(events/times) > r.Count+max(r.Count/4, trimEvents)
 }
 
 // olderThan returns the seq of the newest event from before a time; 0: none. Times never run backwards along the log.
@@ -183,28 +205,23 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 	if s.flushing != nil { // it holds floors as they were
 		s.flushSlice()
 	}
-	s.mu.Lock()
-	held := s.holds > 0
-	if !held {
-		s.heldAt = time.Time{}
-	} else if s.heldAt.IsZero() {
-		s.heldAt = s.opts.now()
-	}
-	wait := held && s.opts.now().Sub(s.heldAt) < trimWait || s.copies > 0
-	from, ckpt := s.floor, s.ckpt
-	s.mu.Unlock()
-	if wait {
-		s.counters.trimsHeld.Add(1)
+	s.mu.RLock()
+	from, ckpt, limit := s.floor, s.ckpt, s.trimLimit()
+	s.mu.RUnlock()
+	if limit <= from.seq {
+		if ckpt.seq > from.seq {
+			s.counters.trimsHeld.Add(1)
+		}
 		return false, nil
 	}
-	goal.to = min(goal.to, ckpt.seq)
+	goal.to = min(goal.to, limit)
 	if goal.to <= from.seq && goal.bytes == 0 {
 		return false, nil
 	}
 	var t trimmer
 	for {
 		t = trimmer{s: s, floor: from, heads: make(map[Stream]*headState), docs: make(map[DocKey]*docState)}
-		err = s.maintain(func(tx *bolt.Tx) error { return t.run(tx, goal, ckpt) })
+		err = s.maintain(func(tx *bolt.Tx) error { return t.run(tx, goal, limit, ckpt) })
 		if !errors.Is(err, errNoRoom) || !t.inLeaf {
 			break
 		}
@@ -217,13 +234,29 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 		}
 		return false, nil
 	case errors.Is(err, errNoRoom):
+		s.stepEvents = max(s.stepEvents/2, trimEvents/64)
 		s.noRoom(&Refusal{Code: CodeReadOnly, Message: "the disk is full"})
 		return false, err
 	case err != nil:
 		return false, err
 	}
+	s.stepEvents = min(2*s.stepEvents, trimEvents)
 	s.trimmed(&t)
 	return t.floor.seq < goal.to || t.bytes < goal.bytes, nil
+}
+
+// trimLimit is how far trimming may go now: to the checkpoint, and not beyond what a copy or a snapshot still needs. s.mu is held.
+func (s *Store) trimLimit() Seq {
+	if s.copies > 0 {
+		return s.floor.seq
+	}
+	limit := s.ckpt.seq
+	for h := range s.holds {
+		if s.opts.now().Sub(h.since) < trimWait {
+			limit = min(limit, h.after)
+		}
+	}
+	return limit
 }
 
 // trimmed makes a committed step visible.
@@ -264,8 +297,8 @@ type trimmer struct {
 	cut    bool // inside a batch of records
 }
 
-func (t *trimmer) run(tx *bolt.Tx, goal trimGoal, ckpt checkpoint) error {
-	t.step(tx, goal, ckpt.seq)
+func (t *trimmer) run(tx *bolt.Tx, goal trimGoal, limit Seq, ckpt checkpoint) error {
+	t.step(tx, goal, limit)
 	if err := t.collect(tx); err != nil {
 		return err
 	}
@@ -291,7 +324,9 @@ func (t *trimmer) run(tx *bolt.Tx, goal trimGoal, ckpt checkpoint) error {
 // dear (inLeaf), unless what is left of the goal lies within one leaf and can wait.
 func (t *trimmer) step(tx *bolt.Tx, goal trimGoal, limit Seq) {
 	log, long := logOf(tx), longPages*tx.DB().Info().PageSize
-	t.to, t.most = t.reach(log, goal, limit), limit
+	var all bool
+	t.to, all = t.reach(log, goal, limit)
+	t.most = limit
 	if goal.bytes == 0 {
 		t.most = min(goal.to, limit)
 	}
@@ -307,33 +342,29 @@ func (t *trimmer) step(tx *bolt.Tx, goal trimGoal, limit Seq) {
 		t.to = log.nextLeaf(t.to, t.most)
 		return
 	}
-	if t.inLeaf = true; oneLeaf && !goal.exact {
+	if t.inLeaf = true; all && oneLeaf && !goal.exact {
 		t.to = 0
 	}
 }
 
-// reach is how far a step would come that does not mind where it ends.
-func (t *trimmer) reach(log logBucket, goal trimGoal, limit Seq) (to Seq) {
+// reach is how far a step would come that does not mind where it ends: to an event, and whether that is all of the goal.
+func (t *trimmer) reach(log logBucket, goal trimGoal, limit Seq) (to Seq, all bool) {
 	events, size := 0, int64(0)
 	c := log.b.Cursor()
-	for k, v := c.First(); k != nil && to < limit && events < trimEvents && size < trimBytes; k, v = c.Next() {
-		enough := size >= goal.bytes
-		if enough && to >= goal.to {
-			break
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if events >= t.s.stepEvents || size >= trimBytes {
+			return to, false
 		}
 		e := parseEntry(k, v)
-		to = keySeq(k)
-		if enough {
-			to = min(to, goal.to)
-		}
 		for i := range e.n {
-			events, size = events+1, size+int64(len(e.record(i)))
-			if at := e.first + Seq(i); !enough && size >= goal.bytes && at < to {
-				to = max(at, min(goal.to, to))
+			seq := e.first + Seq(i)
+			if seq > limit || seq > goal.to && size >= goal.bytes {
+				return to, true
 			}
+			to, events, size = seq, events+1, size+int64(len(e.record(i)))
 		}
 	}
-	return min(to, limit)
+	return to, true
 }
 
 // collect folds the step's events into base states. An atomic push is taken whole or not at all: what is read of one that

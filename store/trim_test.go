@@ -145,7 +145,7 @@ func TestRetentionByAge(t *testing.T) {
 	}
 }
 
-// A snapshot that is being read holds trimming up, for a bounded time.
+// A snapshot that is being read keeps trimming from the events behind it, for a bounded time.
 func TestTrimWaitsForSnapshots(t *testing.T) {
 	o := quiet()
 	var mu sync.Mutex
@@ -153,7 +153,7 @@ func TestTrimWaitsForSnapshots(t *testing.T) {
 	o.now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
 	s := openTest(t, filepath.Join(t.TempDir(), "a.tidemark"), o)
 	fill(t, s, 500, func(int) Stream { return "a" })
-	release := s.HoldTrim()
+	release := s.HoldTrim(0)
 	if err := s.Trim(t.Context(), 100); err != nil || s.Floor() != 0 {
 		t.Fatalf("floor %d, %v", s.Floor(), err)
 	}
@@ -162,14 +162,15 @@ func TestTrimWaitsForSnapshots(t *testing.T) {
 	if err := s.Trim(t.Context(), 100); err != nil || s.Floor() != 100 {
 		t.Fatalf("floor %d, %v", s.Floor(), err)
 	}
-	defer s.HoldTrim()()
-	if err := s.Trim(t.Context(), 200); err != nil || s.Floor() != 100 {
+	defer s.HoldTrim(150)()
+	if err := s.Trim(t.Context(), 200); err != nil || s.Floor() != 150 {
 		t.Fatalf("floor %d, %v", s.Floor(), err)
 	}
 	mu.Lock()
 	now = now.Add(trimWait)
 	mu.Unlock()
-	if err := s.Trim(t.Context(), 200); err != nil || s.Floor() != 200 {
+	defer s.HoldTrim(180)() // the one that has been there for long does not take this one's time
+	if err := s.Trim(t.Context(), 200); err != nil || s.Floor() != 180 {
 		t.Fatalf("floor %d, %v", s.Floor(), err)
 	}
 	if s.Stats().TrimsHeld == 0 {
@@ -296,4 +297,160 @@ func TestRetentionGoesOnWithoutTicks(t *testing.T) {
 	if most > keep+slackBytes+512<<10 { // a leaf, a journal and a group beside
 		t.Errorf("the log had %d bytes", most)
 	}
+}
+
+// TestRetentionKeepsUpWithLargeGroups commits groups of many more events than a step of trimming has, and lets no tick come in between.
+func TestRetentionKeepsUpWithLargeGroups(t *testing.T) {
+	groups := 40
+	if testing.Short() {
+		groups = 20
+	}
+	for name, keyed := range map[string]bool{"events": false, "documents": true} {
+		t.Run(name, func(t *testing.T) {
+			const keep = 1 << 20
+			o := quiet()
+			o.Retention = Retention{Bytes: keep}
+			s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+			var most int64
+			err := s.onWriter(t.Context(), func() error {
+				for g := range groups {
+					group := make([]*Push, 8)
+					for i := range group {
+						p := &Push{Done: func(*Push) {}}
+						for j := range 1000 {
+							m := note(Stream(fmt.Sprint("s/", i)), `"0123456789"`)
+							if keyed {
+								m.Key, m.Op = fmt.Sprint("k", (g*977+j)%3000), OpPut
+							}
+							p.Mutations = append(p.Mutations, m)
+						}
+						if err := p.prepare(&s.opts.Limits); err != nil {
+							return err
+						}
+						group[i] = p
+					}
+					s.step(group)
+					if s.flushing != nil && !keyed { // as when the slice has been prepared in time; else the next group waits for it
+						s.flushSlice()
+					}
+					most = max(most, s.Stats().LogBytes)
+				}
+				return nil
+			})
+			st := s.Stats()
+			if err != nil || st.Events != int64(8000*groups) || st.Trims <= int64(groups) {
+				t.Fatalf("%d events, %d trims, %v", st.Events, st.Trims, err)
+			}
+			if bound := int64(3*(keep+slackBytes) + 2<<20); most > bound { // the views may lag by twice that, and a group comes on top
+				t.Errorf("the log had %d bytes, more than %d", most, bound)
+			}
+		})
+	}
+}
+
+// TestRetentionLetsOthersIn trims a log that is far above its retention: between two steps the writer does what else waits for it.
+func TestRetentionLetsOthersIn(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "a.tidemark")
+	s := openTest(t, path, quiet())
+	fill(t, s, 10*trimEvents, func(int) Stream { return "a" })
+	mustClose(t, s)
+	o := quiet()
+	o.Retention = Retention{Count: 100}
+	s = openTest(t, path, o)
+	for s.Floor() < 10*trimEvents-100 {
+		var trims int64
+		if err := s.onWriter(t.Context(), func() error { trims = s.Stats().Trims; s.retain(); trims = s.Stats().Trims - trims; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if trims > 1 {
+			t.Fatalf("%d steps without a pause", trims)
+		}
+	}
+}
+
+// TestRetentionByAgeFlushes: what is too old goes, whether the views lag as far as lets them be flushed or not.
+func TestRetentionByAgeFlushes(t *testing.T) {
+	o := quiet()
+	var mu sync.Mutex
+	now := time.Now()
+	o.now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	o.Retention = Retention{Age: time.Minute}
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	err := s.onWriter(t.Context(), func() error { // the queue is never empty for long, so that no tick flushes
+		for i := range 20 {
+			p := &Push{Mutations: []Mutation{note("a", "1")}, Done: func(*Push) {}}
+			if err := p.prepare(&s.opts.Limits); err != nil {
+				return err
+			}
+			s.step([]*Push{p})
+			s.retain()
+			if s.flushing != nil {
+				s.flushSlice()
+			}
+			mu.Lock()
+			now = now.Add(10 * time.Second)
+			mu.Unlock()
+			if i > 10 && s.Floor() == 0 {
+				t.Errorf("nothing has gone after %d s", 10*i)
+			}
+		}
+		return nil
+	})
+	if err != nil || s.Stats().RetentionFlushes == 0 {
+		t.Fatalf("%d flushes, %v", s.Stats().RetentionFlushes, err)
+	}
+}
+
+// TestTrimStepSmallerThanALeaf: a step that ends inside a leaf because it is small does not wait for a tick, as the rest of a goal does.
+func TestTrimStepSmallerThanALeaf(t *testing.T) {
+	o := quiet()
+	o.Retention = Retention{Count: 100}
+	o.long = 1
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	err := s.onWriter(t.Context(), func() error {
+		for range 4 {
+			p := &Push{Done: func(*Push) {}}
+			for range 1000 {
+				p.Mutations = append(p.Mutations, note("a", `"0123456789"`))
+			}
+			if err := p.prepare(&s.opts.Limits); err != nil {
+				return err
+			}
+			s.commit([]*Push{p})
+		}
+		s.flushTo(s.Head())
+		for n := 1; s.Floor() < 2900; n++ {
+			before := s.Floor()
+			if s.stepEvents = 10; !s.retainStep(false) || s.Floor() == before {
+				t.Fatalf("step %d came from %d to %d", n, before, s.Floor())
+			}
+		}
+		return nil
+	})
+	if err != nil || s.Stats().LongBatches == 0 {
+		t.Fatalf("%d long batches, %v", s.Stats().LongBatches, err)
+	}
+}
+
+// TestTrimInAGap: a log may have no event at the seq that is asked for, nor for very many below it.
+func TestTrimInAGap(t *testing.T) {
+	o := quiet()
+	o.Sparse = true
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	for _, first := range []Seq{1, 1 << 40} {
+		for i := range Seq(10) {
+			e := Event{Seq: first + i, At: 1, ID: NewID(), Stream: "a", Type: "t"}
+			if err := s.Apply(t.Context(), []Event{e}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Trim(t.Context(), 1<<39); err != nil || s.Floor() != 10 {
+		t.Errorf("trimmed to %d, %v", s.Floor(), err)
+	}
+	if err := s.Trim(t.Context(), 1<<40+3); err != nil || s.Floor() != 1<<40+3 {
+		t.Errorf("trimmed to %d, %v", s.Floor(), err)
+	}
+	mustClose(t, s)
+	mustCheck(t, s.Path())
 }

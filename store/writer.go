@@ -36,6 +36,8 @@ func (s *Store) run() {
 			}
 		case j := <-s.jobs:
 			j.done <- j.fn()
+		case <-s.trimAgain:
+			s.trimMore()
 		case <-tick.C:
 			s.idle()
 		case <-s.closing:
@@ -51,20 +53,22 @@ func (s *Store) step(pushes []*Push) {
 		return
 	}
 	s.throttle()
+	before := s.counters.events.Load()
 	s.commit(pushes)
 	if s.lagOver(s.opts.flush.target, s.opts.flush.bytes/2) {
 		s.startFlush()
 	}
-	s.retainStep(false)
+	s.retainBehind(s.counters.events.Load() - before)
 }
 
 // throttle makes a group wait for slices of the views when they are too far behind.
 func (s *Store) throttle() {
-	if !s.lagOver(s.opts.flush.bound, s.opts.flush.bytes) {
+	far := func() bool { return s.lagOver(s.opts.flush.bound, s.opts.flush.bytes) || s.lagKept(2) }
+	if !far() {
 		return
 	}
 	s.counters.throttled.Add(1)
-	for s.failure() == nil && s.lagOver(s.opts.flush.bound, s.opts.flush.bytes) && s.flushSlice() {
+	for s.failure() == nil && far() && s.flushSlice() {
 	}
 }
 

@@ -37,6 +37,6 @@ type Log interface {
 
 // Holder is a Log that can make trimming wait while a snapshot is being read.
 type Holder interface {
-	// HoldTrim makes trimming wait, for a bounded time, until release is called.
-	HoldTrim() (release func())
+	// HoldTrim keeps trimming, for a bounded time, from going beyond a seq until release is called.
+	HoldTrim(after store.Seq) (release func())
 }

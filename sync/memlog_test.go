@@ -316,7 +316,7 @@ func (l *memLog) Mark(at store.Seq) store.ID {
 	return l.events[at-1].ID
 }
 
-func (l *memLog) HoldTrim() func() {
+func (l *memLog) HoldTrim(store.Seq) func() {
 	l.mu.Lock()
 	l.holding++
 	l.mu.Unlock()

@@ -247,12 +247,13 @@ func (s *Session) hold(sub *sub) {
 		return
 	}
 	s.mu.Lock()
-	wanted := sub.snap != nil && sub.snap.release == nil
-	s.mu.Unlock()
-	if !wanted {
+	if sub.snap == nil || sub.snap.release != nil {
+		s.mu.Unlock()
 		return
 	}
-	release := h.HoldTrim()
+	after := sub.snap.seq
+	s.mu.Unlock()
+	release := h.HoldTrim(after)
 	s.mu.Lock()
 	if sub.snap != nil && sub.snap.release == nil {
 		sub.snap.release, release = release, nil

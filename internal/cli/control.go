@@ -97,13 +97,27 @@ type controlLine struct {
 	Error       string            `json:",omitempty"`
 }
 
+// serveBackup makes a backup and tells how far it is. A client that does not take what it is told, because it was suspended or its
+// terminal is, misses some of that and holds nothing up: trimming waits for the copy.
 func serveBackup(db *store.Store, w http.ResponseWriter, r *http.Request) {
 	out := json.NewEncoder(w)
-	flush := http.NewResponseController(w).Flush
+	lines, told := make(chan controlLine, 1), make(chan struct{})
+	go func() {
+		defer close(told)
+		flush := http.NewResponseController(w).Flush
+		for l := range lines {
+			out.Encode(l)
+			flush()
+		}
+	}()
 	info, err := db.Backup(r.Context(), r.URL.Query().Get("to"), func(done, total int64) {
-		out.Encode(controlLine{Done: done, Total: total})
-		flush()
+		select {
+		case lines <- controlLine{Done: done, Total: total}:
+		default:
+		}
 	})
+	close(lines)
+	<-told
 	if err != nil {
 		out.Encode(controlLine{Error: err.Error()})
 		return

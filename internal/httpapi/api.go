@@ -25,7 +25,7 @@ type Log interface {
 	Doc(st store.Stream, key string) (store.Doc, bool, error)
 	DocAt(st store.Stream, key string, at store.Seq) (store.Doc, bool, error)
 	Streams(prefix string, after store.Stream, limit int) ([]store.StreamInfo, error)
-	HoldTrim() (release func())
+	HoldTrim(after store.Seq) (release func())
 }
 
 // Live is what the API needs of the engine.

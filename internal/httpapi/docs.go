@@ -75,7 +75,6 @@ func matches(headers []string, tag string) bool {
 
 // sendSnapshot writes all documents page by page. Trimming waits meanwhile, so that the reader can go on from seq.
 func (c *call) sendSnapshot(f store.Filter, at store.Seq, past bool) error {
-	defer c.Log.HoldTrim()()
 	read := c.Log.Documents
 	seq := c.Log.Head()
 	if past {
@@ -84,6 +83,7 @@ func (c *call) sendSnapshot(f store.Filter, at store.Seq, past bool) error {
 			return c.Log.DocumentsAt(f, at, after, bytes)
 		}
 	}
+	defer c.Log.HoldTrim(seq)()
 	page, err := read(f, store.DocKey{}, docsBytes)
 	if err != nil {
 		return err
