@@ -144,9 +144,12 @@ const sliceBytes = 8 << 20
 
 // adapt chooses how many entries the next slice may have from how long this one took.
 func (s *Store) adapt(took time.Duration) {
+	least := max(1, s.opts.flush.entries/16)
 	switch {
+	case s.sliceEntries < least: // it was made so small on a full disk
+		s.sliceEntries = min(4*s.sliceEntries, least)
 	case took > sliceTime:
-		s.sliceEntries = max(s.sliceEntries*2/3, min(s.sliceEntries, s.opts.flush.entries/16), 1)
+		s.sliceEntries = max(s.sliceEntries*2/3, least)
 	case took < sliceTime/2:
 		s.sliceEntries = min(s.sliceEntries*5/4+1, s.opts.flush.entries)
 	}

@@ -33,8 +33,11 @@ func (s *Store) inBackground(failed string, work func() error) {
 	})
 }
 
-// mergeRetry is how long no merge is begun after one that found the disk full.
-const mergeRetry = time.Minute
+// mergeRetry is how long no merge is begun after one that found the disk full, mergeRetryMost after many.
+const (
+	mergeRetry     = time.Minute
+	mergeRetryMost = time.Hour
+)
 
 // runMerge merges slice by slice. On a full disk it is given up: what it has written is deleted, for others need the room.
 func (s *Store) runMerge(m *idMerge, reap func(*bolt.Tx) (func(), bool, error)) error {
@@ -44,13 +47,16 @@ func (s *Store) runMerge(m *idMerge, reap func(*bolt.Tx) (func(), bool, error)) 
 		}
 		err := s.onWriter(context.Background(), func() (err error) {
 			if s.refuse.Load() == nil {
-				more, err = s.idStep(m.write)
+				if more, err = s.idStep(m.write); err == nil && !more {
+					s.mergeWait = 0
+				}
 			} else {
 				err = errNoRoom
 			}
 			if err == errNoRoom {
 				m.giveUp()
-				s.mergeCheck = s.opts.now().Add(mergeRetry)
+				s.mergeWait = min(max(2*s.mergeWait, mergeRetry), mergeRetryMost)
+				s.mergeCheck = s.opts.now().Add(s.mergeWait)
 				s.counters.idMergesGivenUp.Add(1)
 			}
 			return err

@@ -47,7 +47,7 @@ type plSpec struct {
 	Backup  int    // after this burst, a backup is begun
 	Close   bool   // the store is closed at the end; else the process just ends
 	Span    int    // blocks of an entry of the journal; 0: none is ever written
-	Bulk    bool   // push so much at once, now and then, that it goes into long leaves
+	Bulk    bool   // some pushes, and groups, have so much that it goes into long leaves
 	Every   int    // only every so many of the images are looked at; 0: all
 }
 
@@ -128,7 +128,11 @@ func (s plSpec) pushes() (out []*Push) {
 	r := rand.New(rand.NewPCG(s.Seed, 1<<40))
 	for i := 0; i < s.Count; {
 		p := &Push{Atomic: r.IntN(4) == 0, By: "tester"}
-		for n := 1 + r.IntN(4); n > 0 && i < s.Count; n-- {
+		n := 1 + r.IntN(4)
+		if s.Bulk && r.IntN(8) == 0 {
+			n = 30
+		}
+		for ; n > 0 && i < s.Count; n-- {
 			p.Mutations = append(p.Mutations, s.mutation(i))
 			i++
 		}
@@ -226,7 +230,7 @@ func (r *plRunner) work() {
 	rnd := rand.New(rand.NewPCG(r.spec.Seed, 1<<41))
 	for burst, at := 1, 0; at < len(pushes); burst++ {
 		n := 1 + rnd.IntN(4)
-		if r.spec.Bulk && rnd.IntN(4) == 0 { // enough for long leaves
+		if r.spec.Bulk && rnd.IntN(4) == 0 {
 			n = 20
 		}
 		n = min(n, len(pushes)-at)

@@ -68,7 +68,9 @@ type Store struct {
 	lastAt       int64
 	roomCheck    time.Time // no write is tried before, while the disk is full
 	trimCheck    time.Time // nor is a step of retention
+	heldAt       time.Time // since when snapshots keep trimming from its goal
 	mergeCheck   time.Time // nor is a merge of id runs begun
+	mergeWait    time.Duration
 	reserve      reserve
 	interned     map[string]string
 	merging      bool

@@ -10,9 +10,9 @@ import (
 
 // Bounds of trimming.
 const (
-	trimEvents = 1000             // about how many events a step removes, so that commits between steps wait a few ms at the most
+	trimEvents = 1000             // about how many events a step removes, so that what waits between two steps waits a few ms at the most
 	trimBytes  = 8 << 20          // the same in bytes of records, and of documents that they change
-	trimWait   = 30 * time.Second // longest time that a snapshot being read holds trimming up
+	trimWait   = 30 * time.Second // longest time that a snapshot being read holds trimming up; several together: twice that
 	slackBytes = 1 << 20          // what the log may be above its retention before the views are flushed for its sake
 	clockLag   = time.Minute      // how far the clock may be behind the newest event before trimming by age stops
 )
@@ -83,12 +83,26 @@ func (s *Store) trimMore() {
 	}
 }
 
-// retainBehind removes, behind a group of so many events, what the retention lets go: a step's worth, and where that is less than twice
-// the group, more.
-func (s *Store) retainBehind(events int64) {
-	before := s.counters.trimmed.Load()
-	for s.retainStep(false) && s.counters.trimmed.Load()-before < 2*events {
+// retainBehind removes, behind a group that has added so much, what the retention lets go: a step's worth, and more until twice its events
+// and as many bytes are gone.
+func (s *Store) retainBehind(added logSize) {
+	before := s.logSize()
+	for s.retainStep(false) {
+		if gone := before.less(s.logSize()); gone.seqs >= 2*added.seqs && gone.bytes >= added.bytes {
+			return
+		}
 	}
+}
+
+// logSize is how large a log is, or a part of it.
+type logSize struct{ seqs, bytes int64 }
+
+func (a logSize) less(b logSize) logSize { return logSize{a.seqs - b.seqs, a.bytes - b.bytes} }
+
+func (s *Store) logSize() logSize {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return logSize{int64(s.Head() - s.floor.seq), s.logBytes}
 }
 
 // retainStep removes a step's worth of what the retention lets go; false: there is no more. A full disk does not end it: what
@@ -145,10 +159,10 @@ func (s *Store) flushForRetention() {
 func (s *Store) lagKept(times int64) bool {
 	r := s.opts.Retention
 	s.mu.RLock()
-	events, bytes := int64(s.lag.len()), s.lag.bytes
+	events, bytes := uint64(int64(s.lag.len())/times), s.lag.bytes/times
 	s.mu.RUnlock()
-	return r.Bytes > 0 && bytes/times > r.Bytes+max(r.Bytes/4, slackBytes) ||
-		r.Count > 0 && uint64(events/times) > r.Count+max(r.Count/4, trimEvents)
+	return r.Bytes > 0 && bytes-r.Bytes > max(r.Bytes/4, slackBytes) ||
+		r.Count > 0 && events > r.Count && events-r.Count > max(r.Count/4, trimEvents)
 }
 
 // olderThan returns the seq of the newest event from before a time; 0: none. Times never run backwards along the log.
@@ -206,15 +220,19 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 		s.flushSlice()
 	}
 	s.mu.RLock()
-	from, ckpt, limit := s.floor, s.ckpt, s.trimLimit()
+	from, ckpt, copying := s.floor, s.ckpt, s.copies > 0
+	limit, patient := s.trimLimit()
 	s.mu.RUnlock()
-	if limit <= from.seq {
-		if ckpt.seq > from.seq {
-			s.counters.trimsHeld.Add(1)
-		}
+	if ckpt.seq <= from.seq {
 		return false, nil
 	}
-	goal.to = min(goal.to, limit)
+	if copying || limit <= from.seq {
+		s.held(!copying)
+		s.counters.trimsHeld.Add(1)
+		return false, nil
+	}
+	want := min(goal.to, ckpt.seq)
+	goal.to = min(want, limit)
 	if goal.to <= from.seq && goal.bytes == 0 {
 		return false, nil
 	}
@@ -242,21 +260,34 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 	}
 	s.stepEvents = min(2*s.stepEvents, trimEvents)
 	s.trimmed(&t)
+	short := t.floor.seq < want || t.bytes < goal.bytes
+	if patient || !short {
+		s.held(short && limit < ckpt.seq)
+	}
 	return t.floor.seq < goal.to || t.bytes < goal.bytes, nil
 }
 
-// trimLimit is how far trimming may go now: to the checkpoint, and not beyond what a copy or a snapshot still needs. s.mu is held.
-func (s *Store) trimLimit() Seq {
-	if s.copies > 0 {
-		return s.floor.seq
+// trimLimit is how far trimming may go now: to the checkpoint, and, while it is patient, not beyond what a snapshot still needs. s.mu is held.
+func (s *Store) trimLimit() (limit Seq, patient bool) {
+	limit, now := s.ckpt.seq, s.opts.now()
+	if !s.heldAt.IsZero() && now.Sub(s.heldAt) >= 2*trimWait {
+		return limit, false
 	}
-	limit := s.ckpt.seq
 	for h := range s.holds {
-		if s.opts.now().Sub(h.since) < trimWait {
+		if h.after >= s.floor.seq && now.Sub(h.since) < trimWait { // else it came too late, or takes too long
 			limit = min(limit, h.after)
 		}
 	}
-	return limit
+	return limit, true
+}
+
+// held notes whether snapshots keep trimming from its goal. However many follow each other: after twice trimWait it goes there.
+func (s *Store) held(now bool) {
+	if !now {
+		s.heldAt = time.Time{}
+	} else if s.heldAt.IsZero() {
+		s.heldAt = s.opts.now()
+	}
 }
 
 // trimmed makes a committed step visible.

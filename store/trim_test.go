@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -178,6 +179,31 @@ func TestTrimWaitsForSnapshots(t *testing.T) {
 	}
 }
 
+// TestTrimLosesPatience: snapshots of what is the oldest, one after the other, do not keep the log from being trimmed; one that came too late
+// keeps nothing.
+func TestTrimLosesPatience(t *testing.T) {
+	o := quiet()
+	var ahead atomic.Int64
+	o.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	s := openTest(t, filepath.Join(t.TempDir(), "a.tidemark"), o)
+	fill(t, s, 500, func(int) Stream { return "a" })
+	n := 0
+	for ; s.Floor() < 400 && n < 20; n++ {
+		defer s.HoldTrim(s.Floor() + Seq(n%2))() // the last one still holds, or lets a single event go
+		if err := s.Trim(t.Context(), 400); err != nil {
+			t.Fatal(err)
+		}
+		ahead.Add(int64(trimWait * 2 / 3))
+	}
+	if n < 4 || n > 6 {
+		t.Errorf("%d snapshots held the log up to %d", n, s.Floor())
+	}
+	defer s.HoldTrim(10)() // is gone
+	if err := s.Trim(t.Context(), 450); err != nil || s.Floor() != 450 {
+		t.Errorf("floor %d, %v", s.Floor(), err)
+	}
+}
+
 // Under steady writing the file stays within a bound that depends on the retention and not on what is written, with readers of
 // events and documents at work, and with no idle moment in which the views would be flushed anyway.
 func TestFileStaysWithinItsBound(t *testing.T) {
@@ -345,6 +371,44 @@ func TestRetentionKeepsUpWithLargeGroups(t *testing.T) {
 				t.Errorf("the log had %d bytes, more than %d", most, bound)
 			}
 		})
+	}
+}
+
+// TestRetentionOfSmallEventsUnderLargeOnes: what goes behind a group has as many bytes as what came, however many events that takes.
+func TestRetentionOfSmallEventsUnderLargeOnes(t *testing.T) {
+	o := quiet()
+	o.Retention = Retention{Bytes: 8 << 20}
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
+	var most int64
+	pad := `"` + strings.Repeat("x", 200<<10) + `"`
+	err := s.onWriter(t.Context(), func() error {
+		for g := range 120 {
+			p := &Push{Done: func(*Push) {}}
+			if g < 80 {
+				for range 1000 {
+					p.Mutations = append(p.Mutations, note("small", `"0123456789"`))
+				}
+			} else {
+				for range 10 {
+					p.Mutations = append(p.Mutations, note("large", pad))
+				}
+			}
+			if err := p.prepare(&s.opts.Limits); err != nil {
+				return err
+			}
+			s.step([]*Push{p})
+			if s.flushing != nil {
+				s.flushSlice()
+			}
+			most = max(most, s.Stats().LogBytes)
+		}
+		return nil
+	})
+	if err != nil || s.Floor() < 80_000 {
+		t.Fatalf("floor %d, %v", s.Floor(), err)
+	}
+	if most > 24<<20 { // what is kept, and views that lag by as much and a quarter, and a group
+		t.Errorf("the log had %d bytes", most)
 	}
 }
 

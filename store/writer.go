@@ -53,12 +53,12 @@ func (s *Store) step(pushes []*Push) {
 		return
 	}
 	s.throttle()
-	before := s.counters.events.Load()
+	before := s.logSize()
 	s.commit(pushes)
 	if s.lagOver(s.opts.flush.target, s.opts.flush.bytes/2) {
 		s.startFlush()
 	}
-	s.retainBehind(s.counters.events.Load() - before)
+	s.retainBehind(s.logSize().less(before))
 }
 
 // throttle makes a group wait for slices of the views when they are too far behind.

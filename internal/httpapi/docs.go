@@ -75,15 +75,18 @@ func matches(headers []string, tag string) bool {
 
 // sendSnapshot writes all documents page by page. Trimming waits meanwhile, so that the reader can go on from seq.
 func (c *call) sendSnapshot(f store.Filter, at store.Seq, past bool) error {
-	read := c.Log.Documents
-	seq := c.Log.Head()
+	read, hold := c.Log.Documents, c.Log.Head()
 	if past {
-		seq = at
+		hold = at
 		read = func(f store.Filter, after store.DocKey, bytes int) (store.DocPage, error) {
 			return c.Log.DocumentsAt(f, at, after, bytes)
 		}
 	}
-	defer c.Log.HoldTrim(seq)()
+	defer c.Log.HoldTrim(hold)()
+	seq := at
+	if !past {
+		seq = c.Log.Head()
+	}
 	page, err := read(f, store.DocKey{}, docsBytes)
 	if err != nil {
 		return err
