@@ -52,6 +52,29 @@ func TestBudgetGivesInTurn(t *testing.T) {
 	})
 }
 
+// TestFramesLeaveRoomForPages: however much is declared to come in, pages go out.
+func TestFramesLeaveRoomForPages(t *testing.T) {
+	b := newBudget(1000)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	taken := 0
+	for ; ; taken += 50 {
+		if taken == 500 {
+			cancel()
+		}
+		if b.Acquire(ctx, 50) != nil {
+			break
+		}
+	}
+	if taken != 500 || b.page(nil, 100) == 0 {
+		t.Errorf("frames took %d of 1000, and pages get nothing", taken)
+	}
+	b.Release(500)
+	if b.Used() != 0 || b.inbound != 0 {
+		t.Errorf("%d bytes are left, %d of frames", b.Used(), b.inbound)
+	}
+}
+
 // TestCacheStaysWithinItsLimit whatever comes and goes.
 func TestCacheStaysWithinItsLimit(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))

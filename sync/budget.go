@@ -12,6 +12,7 @@ type Budget struct {
 
 	mu      sync.Mutex
 	used    int64
+	inbound int64       // of used, by frames coming in
 	waiting []*claim    // frames coming in, oldest first
 	parked  []*Session  // sessions that have pages to send, oldest first
 	stats   budgetStats // figures
@@ -28,11 +29,12 @@ type claim struct {
 func newBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
 // Acquire takes n bytes, to be called before memory for a frame of that declared length is allocated. It waits while the
-// budget is spent; more than the whole budget is granted when nothing else is on its way.
+// budget is spent, or half of it by frames: what is only declared must not keep pages from those who read. More than the whole budget is granted
+// when nothing else is on its way. Who waits must hold nothing of the budget, or all who do might wait for each other.
 func (b *Budget) Acquire(ctx context.Context, n int) error {
 	b.mu.Lock()
 	if len(b.waiting) == 0 && b.fits(int64(n)) {
-		b.used += int64(n)
+		b.take(int64(n))
 		b.mu.Unlock()
 		return nil
 	}
@@ -49,7 +51,15 @@ func (b *Budget) Acquire(ctx context.Context, n int) error {
 	}
 }
 
-func (b *Budget) fits(n int64) bool { return b.used == 0 || b.used+n <= b.limit }
+func (b *Budget) fits(n int64) bool {
+	return b.used == 0 || b.used+n <= b.limit && (b.inbound == 0 || b.inbound+n <= b.limit/2)
+}
+
+// take takes n bytes for a frame. b.mu is held.
+func (b *Budget) take(n int64) {
+	b.used += n
+	b.inbound += n
+}
 
 // abandon takes back a claim, which may have been granted meanwhile.
 func (b *Budget) abandon(c *claim) {
@@ -66,14 +76,19 @@ func (b *Budget) abandon(c *claim) {
 }
 
 // Release gives back what Acquire took.
-func (b *Budget) Release(n int) { b.give(int64(n)) }
+func (b *Budget) Release(n int) {
+	b.mu.Lock()
+	b.inbound -= int64(n)
+	b.mu.Unlock()
+	b.give(int64(n))
+}
 
 // give returns bytes and passes them on to those who wait: frames coming in first, then one parked session.
 func (b *Budget) give(n int64) {
 	b.mu.Lock()
 	b.used -= n
 	for len(b.waiting) > 0 && b.fits(b.waiting[0].n) {
-		b.used += b.waiting[0].n
+		b.take(b.waiting[0].n)
 		close(b.waiting[0].granted)
 		b.waiting[0] = nil
 		b.waiting = b.waiting[1:]

@@ -13,6 +13,7 @@ type clients struct {
 	mu     sync.Mutex
 	of     map[clientKey]*tenure
 	left   []departure // oldest first
+	gone   int         // departures before it are forgotten
 	replay int64       // takeovers, for Stats
 }
 
@@ -73,16 +74,15 @@ func (c *clients) leave(k clientKey, s *Session, now time.Time) {
 
 // sweep forgets those who left long ago, and the oldest when they are too many.
 func (c *clients) sweep(now time.Time) {
-	n := 0
-	for n < len(c.left) && (now.Sub(c.left[n].at) > rememberFor || len(c.left)-n > maxLeft) {
-		d := c.left[n]
+	for c.gone < len(c.left) && (now.Sub(c.left[c.gone].at) > rememberFor || len(c.left)-c.gone > maxLeft) {
+		d := c.left[c.gone]
 		if t := c.of[d.key]; t != nil && t.session == nil && t.left.Equal(d.at) {
 			delete(c.of, d.key)
 		}
-		n++
+		c.gone++
 	}
-	if n > 0 {
-		c.left = append(c.left[:0], c.left[n:]...)
+	if c.gone > len(c.left)/2 {
+		c.left, c.gone = append(c.left[:0], c.left[c.gone:]...), 0
 	}
 }
 

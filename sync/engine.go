@@ -159,7 +159,7 @@ func (e *Engine) Wait(ctx context.Context, f store.Filter, after store.Seq) erro
 	if err != nil {
 		return err
 	}
-	t.raise(st.Head)
+	t.begin(st.Head)
 	w := waiter{come: make(chan struct{})}
 	if !t.arm(&w, after) {
 		return nil

@@ -88,7 +88,7 @@ func (m *machine) resumed(s *sub, st store.Standing, refusal *Error) {
 	if s.gone {
 		return
 	}
-	s.topic.raise(st.Head)
+	s.topic.begin(st.Head)
 	if r.Resume && st.Reset == store.ResetNone && since < st.Floor {
 		st.Reset = store.ResetTrimmed // a cursor at 0 has no history, but may have missed something
 	}

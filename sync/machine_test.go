@@ -51,3 +51,47 @@ func TestArmSeesWhatCameMeanwhile(t *testing.T) {
 		t.Fatalf("%v were woken", ws)
 	}
 }
+
+// TestOnlyEventsRaiseTopicsOfManyStreams: the head that the log gives for many streams is that of all. One more subscriber must not let those
+// who are up to date wait for events that there are not: their pongs would stay behind the log.
+func TestOnlyEventsRaiseTopicsOfManyStreams(t *testing.T) {
+	below, err := store.ParseFilter("x/**")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide, exact := &topic{filter: below}, &topic{filter: store.Only("x")}
+	for _, tp := range []*topic{wide, exact} {
+		if tp.begin(100); tp.news() != 100 {
+			t.Errorf("%s begins at %d", tp.filter, tp.news())
+		}
+		tp.begin(1000)
+	}
+	if wide.news() != 100 || exact.news() != 1000 {
+		t.Errorf("another one comes: news at %d of many streams, %d of one", wide.news(), exact.news())
+	}
+	if wide.raise(200); wide.news() != 200 {
+		t.Errorf("an event: news at %d", wide.news())
+	}
+}
+
+// TestWhatWaitsBehindAPushIsBounded: answers that are there but must wait for a push count as much as those that the client does not read.
+func TestWhatWaitsBehindAPushIsBounded(t *testing.T) {
+	m, _ := following(10, 10)
+	push := &Push{Store: &store.Push{Mutations: []store.Mutation{{ID: store.NewID(), Stream: "s", Data: []byte(`"long"`)}}}}
+	if !m.push(push) {
+		t.Fatal("the push was not taken")
+	}
+	n := 0
+	for m.room(0) && n < 1_000_000 {
+		m.fault(&Error{Code: store.CodeStreamInvalid})
+		n++
+	}
+	if n < maxAnswers || n > 10*maxAnswers {
+		t.Errorf("%d answers wait", n)
+	}
+	push.Store.Verdicts = make([]store.Verdict, 1)
+	m.answered(push.Store)
+	if m.pending.len() != 0 || push.Store.Mutations[0].Data != nil {
+		t.Errorf("%d wait still, with data %q", m.pending.len(), push.Store.Mutations[0].Data)
+	}
+}

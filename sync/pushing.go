@@ -3,9 +3,9 @@ package sync
 import "tidemark/store"
 
 // room reports whether a message that brings n mutations may be taken in now: what a client has outstanding is bounded, and
-// so are the answers that it does not read.
+// so are the answers that it does not read, or that wait behind a push.
 func (m *machine) room(n int) bool {
-	return m.answers.len() < maxAnswers && (n == 0 || m.inflight == 0 || m.inflight+n <= m.rules.limits.Inflight)
+	return m.answers.len() < maxAnswers && m.pending.len() < m.rules.limits.Inflight+maxAnswers && (n == 0 || m.inflight == 0 || m.inflight+n <= m.rules.limits.Inflight)
 }
 
 // maxAnswers is how many answers wait for a client before its messages do.
@@ -58,6 +58,9 @@ func (m *machine) answered(sp *store.Push) {
 		if p := *m.pending.at(i); p.Store == sp {
 			p.answered = true
 			m.veil(sp)
+			for j := range sp.Mutations { // the answer, which may wait for long, needs no more than their ids
+				sp.Mutations[j].Data = nil
+			}
 			break
 		}
 	}

@@ -198,7 +198,7 @@ func growth(last *run) int {
 
 // part makes the page a run of its own.
 func (l *landing) part() {
-	l.bytes = append([]byte(nil), l.bytes[l.start:]...)
+	l.bytes = append([]byte(nil), l.bytes[min(l.start, len(l.bytes)):]...) // a page without events ends before its comma
 	for i := range l.marks {
 		l.marks[i].end -= uint32(l.start)
 	}
@@ -207,12 +207,22 @@ func (l *landing) part() {
 
 // land publishes a page to the others, fills b from it and keeps it in the cache.
 func (r *reader) land(b *batch, t *topic, l landing, limit int) {
-	p := &t.pages
+	fresh, replaced := r.publish(b, &t.pages, l, limit)
+	if replaced != nil {
+		r.cache.forget(replaced)
+	}
+	if fresh != nil {
+		r.cache.add(fresh)
+	}
+}
+
+// publish returns the run that the page has become, if the cache is to keep it, and the one whose place it has taken.
+func (r *reader) publish(b *batch, p *pages, l landing, limit int) (fresh, replaced *run) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if l.run != nil && p.newest() != l.run { // it left the cache meanwhile
 		l.part()
 	}
-	var fresh, replaced *run
 	if l.run != nil {
 		l.run.bytes, l.run.through = l.bytes, l.until
 		l.run.marks = append(l.run.marks, l.marks...)
@@ -223,12 +233,8 @@ func (r *reader) land(b *batch, t *topic, l landing, limit int) {
 	}
 	p.gather(b, l.after, limit)
 	r.budget.charge(b.pinned())
-	kept := fresh != nil && !p.closed
-	p.mu.Unlock()
-	if replaced != nil {
-		r.cache.forget(replaced)
+	if p.closed {
+		fresh = nil
 	}
-	if kept {
-		r.cache.add(fresh)
-	}
+	return fresh, replaced
 }

@@ -27,3 +27,20 @@ func TestTextSize(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyPageOfARunThatIsGone: a page without events that goes on was read to follow a run, and the run left the cache meanwhile, because
+// the last follower did.
+func TestEmptyPageOfARunThatIsGone(t *testing.T) {
+	r := &reader{enc: plainEncoder{}, cache: &cache{limit: 1 << 20}, budget: newBudget(1 << 20), stats: &counters{}}
+	tp := &topic{filter: store.All}
+	last := &run{pages: &tp.pages, through: 10, bytes: append(make([]byte, 0, 100), "{}"...), marks: []mark{{seq: 10, end: 2}}}
+	l := r.encode(tp, 10, &store.Page{Through: 50_000, More: true}, last)
+	if l.run != last {
+		t.Fatal("the page does not follow the run: the test proves nothing")
+	}
+	var b batch
+	r.land(&b, tp, l, 1000)
+	if b.through != 50_000 {
+		t.Errorf("the reader stands at %d", b.through)
+	}
+}

@@ -33,6 +33,16 @@ type waiter struct {
 
 func (t *topic) news() store.Seq { return store.Seq(t.head.Load()) }
 
+// begin tells of the head that the log gave for the topic's filter. For many streams that is the head of all: it is taken only while nothing
+// is known, for those who have read as far as there is something would wait for what never comes.
+func (t *topic) begin(head store.Seq) {
+	if t.filter.Wide() {
+		t.head.CompareAndSwap(0, uint64(head))
+		return
+	}
+	t.raise(head)
+}
+
 // raise tells of an event of the topic.
 func (t *topic) raise(seq store.Seq) {
 	for {

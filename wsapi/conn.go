@@ -149,11 +149,7 @@ func (c *conn) decode(m *gws.Message) (eventsync.Message, bool) {
 	if !c.guard.inspect.compressed {
 		return decode(&c.dec, m.Bytes()), true
 	}
-	limit := c.limit(wire.MaxHello + 1)
-	room := inflateRoom(m.Data.Len(), limit)
-	if c.claim(room) != nil {
-		return nil, false
-	}
+	room := inflateRoom(m.Data.Len(), c.guard.most) // was claimed with the first frame
 	f := inflaters.Get().(*inflater)
 	defer f.put()
 	data, err := f.inflate(m.Bytes(), room)

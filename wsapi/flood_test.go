@@ -183,6 +183,38 @@ func TestStalledReaders(t *testing.T) {
 	k.paid(r)
 }
 
+// TestFragmentsDoNotWaitForEachOther: more connections than the budget has room for send a large message in two frames, the second when all
+// have sent the first. Nobody may hold a part of the budget while he waits for more of it.
+func TestFragmentsDoNotWaitForEachOther(t *testing.T) {
+	const senders = 20
+	r := newRig(t, rigOptions{engine: eventsync.Options{Budget: 16 << 20}})
+	long := `"` + strings.Repeat("x", 900_000) + `"`
+	var first sync.WaitGroup
+	first.Add(senders)
+	many(senders, func(int) {
+		c := r.dial().hello()
+		m := wire.Push{Stream: "calm", HasStream: true, Push: store.Push{Mutations: []store.Mutation{
+			{ID: store.NewID(), Stream: "calm", Type: "t", Data: []byte(long)}}}}
+		text := m.Append(nil)
+		cut := len(text) - 100_000
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			c.try(clientFrame(opText, text[:cut]))
+		}()
+		select { // those whose turn has not come send it later
+		case <-sent:
+		case <-time.After(time.Second):
+		}
+		first.Done()
+		first.Wait()
+		<-sent
+		c.try(clientFrame(bitFin|opContinuation, text[cut:]))
+		c.expect("ack")
+		c.Close()
+	})
+}
+
 // TestOneHostileFrame sends each hostile frame over a socket, and the process lives.
 func TestOneHostileFrame(t *testing.T) {
 	r := newRig(t, rigOptions{})

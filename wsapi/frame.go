@@ -114,14 +114,6 @@ func (i *inspector) admit(h *header, limit int, now int64) (c wire.Close, ok boo
 	return i.admitData(h, limit)
 }
 
-// total returns the size of the message that a frame belongs to, as far as it is known with it.
-func (i *inspector) total(h *header) uint64 {
-	if h.op == opContinuation {
-		return h.n + uint64(i.size)
-	}
-	return h.n
-}
-
 func (i *inspector) admitControl(h *header, now int64) (wire.Close, bool) {
 	if !h.fin || h.rsv != 0 || h.n > maxControl || h.op > opPong {
 		return wire.CloseBroken, false

@@ -62,6 +62,7 @@ type guard struct {
 	closing bool // the peer's close frame was seen
 	alone   bool // gws has stopped reading: frames are looked at and thrown away
 	held    bool // waits with a buffer of its own
+	most    int  // bytes of the message that is under way, or inflated
 
 	raw  syscall.RawConn // nil: reads have to bring a buffer
 	try  func(fd uintptr) bool
@@ -110,7 +111,7 @@ func (g *guard) Read(p []byte) (int, error) {
 
 // admit lets the frame whose header stands at r pass, or ends the connection.
 func (g *guard) admit(h *header, size int) error {
-	if c, ok := g.inspect.admit(h, g.keeper.limit(g.inspect.total(h)), g.keeper.now()); !ok {
+	if c, ok := g.inspect.admit(h, g.limit(h), g.keeper.now()); !ok {
 		g.keeper.refuse(c)
 		return errRefused
 	}
@@ -126,12 +127,35 @@ func (g *guard) admit(h *header, size int) error {
 	return nil
 }
 
+// limit returns the largest message that the frame may belong to. What a message may have is settled with its first frame.
+func (g *guard) limit(h *header) int {
+	switch {
+	case h.control(), h.op == opContinuation:
+	case h.fin && h.rsv == 0:
+		g.most = g.keeper.limit(h.n)
+	default:
+		g.most = g.keeper.limit(wire.MaxHello + 1)
+	}
+	return g.most
+}
+
+// admitData claims with the first frame what the whole message may take, and inflated: whoever holds a part and waits for the rest could
+// wait for others who do the same.
 func (g *guard) admitData(h *header) error {
 	g.buf[g.r] &^= bitRSV1 // the keeper inflates, gws is not to know
-	if h.n > uncounted || g.inspect.fragments > 1 || !h.fin {
-		return g.keeper.claim(int(h.n))
+	n := int(h.n)
+	switch {
+	case g.inspect.fragments > 1:
+		return nil
+	case !h.fin:
+		n = g.most
+	case n <= uncounted && !g.inspect.compressed:
+		return nil
 	}
-	return nil
+	if g.inspect.compressed {
+		n += inflateRoom(n, g.most)
+	}
+	return g.keeper.claim(n)
 }
 
 // handOut passes on the next bytes of the admitted frame, from the buffer or, what is large, straight from the socket.
