@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
@@ -127,6 +128,7 @@ type docWalk struct {
 	over []overlaid
 	cut  *DocKey // nil: over has all there is in the overlay
 	k, v []byte
+	err  error // of the entry at which the walk ended
 }
 
 func (w *docWalk) seek(after DocKey) {
@@ -144,15 +146,18 @@ func (w *docWalk) seek(after DocKey) {
 	w.skip()
 }
 
-// skip ends the walk of the bucket behind the filter's range, and passes over what the filter does not match.
+// skip ends the walk of the bucket behind the filter's range, and passes over what the filter does not match: after a look whether that
+// is what was written there.
 func (w *docWalk) skip() {
 	for w.k != nil {
 		at, ok := parseDocKey(w.k)
-		if name, exact := w.f.Stream(); exact && ok && at.Stream != name || !exact && !strings.HasPrefix(string(at.Stream), w.f.Prefix()) {
-			w.k = nil
+		name, exact := w.f.Stream()
+		over := exact && ok && at.Stream != name || !exact && !strings.HasPrefix(string(at.Stream), w.f.Prefix())
+		if !over && (!ok || w.f.Match(at.Stream)) {
 			return
 		}
-		if !ok || w.f.Match(at.Stream) {
+		if _, w.err = parseDocInPlace(w.k, w.v); over || w.err != nil {
+			w.k = nil
 			return
 		}
 		w.k, w.v = w.c.Next()
@@ -160,6 +165,9 @@ func (w *docWalk) skip() {
 }
 
 func (w *docWalk) next() (DocKey, docState, bool, error) {
+	if w.err != nil {
+		return DocKey{}, docState{}, false, w.err
+	}
 	if w.k == nil {
 		if len(w.over) == 0 {
 			return DocKey{}, docState{}, false, nil
@@ -239,7 +247,7 @@ func foldAt(tx *bolt.Tx, log logBucket, at DocKey, now docState, seq Seq) (Doc, 
 	if now.seq <= seq {
 		return now.doc(at)
 	}
-	var chain []Event
+	var chain []Seq
 	floor, err := getFloor(tx)
 	if err != nil {
 		return Doc{}, false, err
@@ -258,23 +266,27 @@ func foldAt(tx *bolt.Tx, log logBucket, at DocKey, now docState, seq Seq) (Doc, 
 		if rec.Seq > seq {
 			continue
 		}
-		chain = append(chain, rec.Event)
+		chain = append(chain, rec.Seq)
 		if rec.Op == OpPut || rec.Op == OpDelete {
-			return foldChain(at, docState{}, chain)
+			return foldChain(log, at, docState{}, chain)
 		}
 	}
 	base, err := getDoc(tx.Bucket(bucketBaseDocs), at)
 	if err != nil {
 		return Doc{}, false, err
 	}
-	return foldChain(at, base, chain)
+	return foldChain(log, at, base, chain)
 }
 
-// foldChain folds events, given from the newest to the oldest, into a state.
-func foldChain(at DocKey, st docState, chain []Event) (Doc, bool, error) {
-	for i := len(chain) - 1; i >= 0; i-- {
-		if _, err := st.apply(chain[i].Seq, chain[i].Op, chain[i].Data, maxDoc, nil); err != nil {
-			return Doc{}, false, &CorruptError{Seq: chain[i].Seq, Err: err}
+// foldChain folds events, given from the newest to the oldest, into a state. There may be very many, so they are read once more and not kept.
+func foldChain(log logBucket, at DocKey, st docState, chain []Seq) (Doc, bool, error) {
+	var rec record
+	for _, seq := range slices.Backward(chain) {
+		if err := parseRecord(seq, log.get(seq), &rec); err != nil {
+			return Doc{}, false, err
+		}
+		if _, err := st.apply(seq, rec.Op, rec.Data, maxDoc, nil); err != nil {
+			return Doc{}, false, &CorruptError{Seq: seq, Err: err}
 		}
 	}
 	return st.doc(at)

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -96,8 +95,8 @@ func (x *idIndex) lookup(view idView, id ID) (idEntry, bool, error) {
 	for {
 		rs := x.runs.Load()
 		e, ok, err := x.search(rs, view, id)
-		if errors.Is(err, errRunGone) && x.runs.Load() != rs {
-			continue // merged away meanwhile
+		if err != nil && x.runs.Load() != rs {
+			continue // merged away meanwhile, and perhaps deleted in part
 		}
 		return e, ok, err
 	}

@@ -195,6 +195,14 @@ func (r *reader) parse(seq Seq, v []byte, rec *record) error {
 	return parseRecord(seq, v, rec)
 }
 
+// check looks at a record that a scan passes over.
+func (r *reader) check(seq Seq, v []byte) error {
+	if r.s.opts.faults.noCRC {
+		return nil
+	}
+	return checkRecord(seq, v)
+}
+
 // backSteps is how far a stream is followed back in the tail before a scan is cheaper.
 const backSteps = 4096
 

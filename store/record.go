@@ -123,16 +123,23 @@ func appendString(dst []byte, s string) []byte {
 
 var errRecordShape = errors.New("record is malformed")
 
-// parseRecord reads the record at seq. Strings and bytes of the result point into b. An error is a *CorruptError.
-func parseRecord(seq Seq, b []byte, r *record) error {
+// checkRecord is what parseRecord says of the record's bytes: for scans, which must not pass over what only looks like another stream's.
+func checkRecord(seq Seq, b []byte) error {
 	if len(b) < 4+recordMin || b[0] != recordVersion {
 		return corruptRecord(seq, b)
 	}
-	body := b[:len(b)-4]
-	crc := binary.BigEndian.Uint32(b[len(b)-4:])
-	if recordCRC(seq, body) != crc {
+	if recordCRC(seq, b[:len(b)-4]) != binary.BigEndian.Uint32(b[len(b)-4:]) {
 		return &CorruptError{Seq: seq, Err: errors.New("checksum does not match")}
 	}
+	return nil
+}
+
+// parseRecord reads the record at seq. Strings and bytes of the result point into b. An error is a *CorruptError.
+func parseRecord(seq Seq, b []byte, r *record) error {
+	if err := checkRecord(seq, b); err != nil {
+		return err
+	}
+	body, crc := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
 	d := decoder{b: body[3:]}
 	has := body[2]
 	*r = record{CRC: crc}
@@ -184,7 +191,8 @@ func corruptRecord(seq Seq, b []byte) error {
 	return &CorruptError{Seq: seq, Err: errRecordShape}
 }
 
-// peekStream returns the stream of a record without checking anything but lengths, for scans that skip most records.
+// peekStream returns the stream of a record without checking anything but lengths, for scans that skip most records: what they skip they let
+// checkRecord see.
 func peekStream(b []byte) (Stream, bool) {
 	if len(b) < 4+recordMin {
 		return "", false

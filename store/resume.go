@@ -117,6 +117,9 @@ func (s *Store) Streams(prefix string, after Stream, limit int) ([]StreamInfo, e
 		}
 		for len(out) < limit {
 			if k != nil && !bytes.HasPrefix(k, []byte(prefix)) {
+				if _, err := parseHead(k, v); err != nil { // it may only look like what is behind the last
+					return err
+				}
 				k = nil
 			}
 			if k != nil && hidden(Stream(k)) {

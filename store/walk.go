@@ -90,6 +90,9 @@ func (r *reader) scanBlock(name Stream, low, high Seq) (bool, error) {
 	for seq, v := c.seek(low + 1); v != nil && seq <= min(high, r.head); seq, v = c.next() {
 		st, ok := peekStream(v)
 		if ok && st != name {
+			if err := r.check(seq, v); err != nil {
+				return false, err
+			}
 			continue
 		}
 		more, err := r.take(seq, v)

@@ -63,6 +63,9 @@ func (r *reader) scanLog() (Page, error) {
 		reached = seq
 		inPush = len(v) > 1 && Flags(v[1]).Has(FlagMore)
 		if st, ok := peekStream(v); ok && !r.f.Match(st) {
+			if err := r.check(seq, v); err != nil {
+				return Page{}, err
+			}
 			continue
 		}
 		more, err := r.take(reached, v)
@@ -104,13 +107,16 @@ func (r *reader) news() (streams []namedHead, few bool, err error) {
 	c := r.tx.Bucket(bucketHeads).Cursor()
 	prefix := []byte(r.f.Prefix())
 	listed := 0
-	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+	for k, v := c.Seek(prefix); k != nil; k, v = c.Next() {
 		if listed++; listed > mergeListed || len(streams) > mergeStreams {
 			return nil, false, nil
 		}
-		h, err := parseHead(k, v)
+		h, err := parseHead(k, v) // the one behind the last, too: it may only look like that
 		if err != nil {
 			return nil, false, err
+		}
+		if !bytes.HasPrefix(k, prefix) {
+			break
 		}
 		if h.last > r.after && !slices.ContainsFunc(streams, func(n namedHead) bool { return string(n.name) == string(k) }) {
 			streams = append(streams, namedHead{Stream(k), h})
@@ -158,10 +164,13 @@ func floorOf(tx *bolt.Tx, f Filter) (floor Seq, err error) {
 	// Every stream that lost something has an entry in base-heads, with the last event that it lost.
 	c := tx.Bucket(bucketBaseHeads).Cursor()
 	prefix := []byte(f.Prefix())
-	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		h, err := parseHead(k, v)
+	for k, v := c.Seek(prefix); k != nil; k, v = c.Next() {
+		h, err := parseHead(k, v) // the one behind the last, too: it may only look like that
 		if err != nil {
 			return 0, err
+		}
+		if !bytes.HasPrefix(k, prefix) {
+			break
 		}
 		floor = max(floor, h.last)
 	}
