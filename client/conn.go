@@ -61,6 +61,7 @@ type conn struct {
 	limits   wire.Limits
 	greeted  bool // hello was queued, so subscriptions may be
 	welcomed bool
+	waking   bool  // a ping is under way for the sake of its pong
 	leaving  bool  // the server said goodbye: it takes no more pushes
 	closing  bool  // Close was called
 	failed   error // why the writer closed the connection
@@ -213,8 +214,10 @@ func (k *conn) take(m wire.Message) error {
 		return k.events(m)
 	case *wire.Welcome:
 		k.welcome(m)
+		return k.settle(nothing)
 	case *wire.Pong:
 		k.pong(m)
+		return k.settleStuck()
 	case *wire.Authenticated:
 		k.authenticated(m.ExpiresAt)
 	case *wire.Error:
@@ -250,8 +253,23 @@ func (k *conn) goodbye(m *wire.Goodbye) {
 	k.c.mu.Unlock()
 }
 
-// settle takes answers to pushes, and tells the application outside of the lock. What the application sends from there is
-// queued first and written together.
+// settleStuck gives the answers that wakeReader has woken the reader for.
+func (k *conn) settleStuck() error {
+	k.c.mu.Lock()
+	woken := k.waking
+	k.waking = false
+	k.c.mu.Unlock()
+	if !woken {
+		return nil
+	}
+	return k.settle(nothing)
+}
+
+// nothing is no answer from the server.
+func nothing(done []*entry) ([]*entry, error) { return done, nil }
+
+// settle takes answers to pushes, adds those that need no server, and tells the application outside of the lock. What the
+// application sends from there is queued first and written together.
 func (k *conn) settle(take func([]*entry) ([]*entry, error)) error {
 	c := k.c
 	c.mu.Lock()
@@ -259,6 +277,9 @@ func (k *conn) settle(take func([]*entry) ([]*entry, error)) error {
 	if len(done) > 0 {
 		k.progress = true
 		k.times.tries.reset()
+	}
+	if err == nil {
+		done = c.out.unstick(k.limits, done)
 	}
 	if c.out.held {
 		k.times.retryLater(time.Now())
