@@ -182,6 +182,49 @@ func TestReconnectWaitsWithJitterAndHonoursTheServer(t *testing.T) {
 	})
 }
 
+// One subscription that the server fails at each time does not make the Client come back again and again at once, although
+// the others get on.
+func TestReconnectWaitsLongerWhenTheServerFailsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		var waits []time.Duration
+		c := s.client(Options{BackoffMax: 20 * time.Second, OnState: func(st State) {
+			if st.Phase == Waiting {
+				waits = append(waits, st.Wait)
+			}
+		}})
+		defer c.Close()
+		for _, name := range []store.Stream{"good", "bad"} {
+			if _, err := c.Subscribe(Spec{Filter: store.Only(name)}, func(*Update) {}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fail := func(after time.Duration) {
+			l, hello := s.welcome()
+			good, bad := hello.Subs[0].Sub, hello.Subs[1].Sub
+			l.send(&wire.Subscribed{Sub: good, Filter: hello.Subs[0].Filter}, &wire.Live{Sub: good, Seq: 1, Mark: testLog})
+			time.Sleep(after)
+			l.send(&wire.Error{Sub: bad, Code: store.CodeInternal, Later: true})
+			l.gone()
+			synctest.Wait()
+		}
+		for range 30 {
+			fail(0)
+		}
+		var sum time.Duration
+		for _, w := range waits {
+			sum += w
+		}
+		if sum < 30*time.Second { // full jitter: about 260 s are to be expected, or 8 s if each were a first try
+			t.Errorf("came back 30 times within %v", sum)
+		}
+		fail(20 * time.Second) // long enough to count as a recovery
+		if w := waits[30]; w > 501*time.Millisecond {
+			t.Errorf("waited for %v after a connection that had lasted", w)
+		}
+	})
+}
+
 func TestSilentServerIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)
