@@ -320,7 +320,7 @@ func (c *Client) SetPresence(s store.Stream, data []byte) error {
 	} else {
 		c.presence[s] = data
 	}
-	if c.conn != nil && c.conn.welcomed {
+	if c.conn != nil && c.conn.greeted {
 		c.conn.send(&wire.SetPresence{Stream: s, Data: data})
 	}
 	return c.err

@@ -335,3 +335,18 @@ func TestPresenceOutlivesARenewal(t *testing.T) {
 		renewed("b", `"quick"`)
 	})
 }
+
+func TestPresenceSetBeforeTheWelcomeIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		c := s.client(Options{})
+		defer c.Close()
+		c.Subscribe(Spec{Filter: store.Only("a")}, func(*Update) {})
+		l, _ := s.accept()
+		c.SetPresence("a", []byte(`"early"`))
+		go l.offer(&wire.Welcome{Log: testLog, Session: store.NewID(), HeartbeatMS: 25000, Limits: wire.Limits{}.WithDefaults()})
+		if p := expect[*wire.SetPresence](l); string(p.Data) != `"early"` {
+			t.Errorf("presence %s", p.Data)
+		}
+	})
+}
