@@ -304,7 +304,8 @@ func (c *Client) Signal(s store.Stream, data []byte) error {
 }
 
 // SetPresence shows data, any JSON value but null, to those who are subscribed to the stream, for as long as this Client is
-// subscribed to exactly that stream; nil ends it. It is set again after a reconnect.
+// subscribed to exactly that stream; nil ends it. It is set again after a reconnect, and with a subscription that goes on
+// after a pause.
 func (c *Client) SetPresence(s store.Stream, data []byte) error {
 	if data != nil {
 		var err error
@@ -319,7 +320,7 @@ func (c *Client) SetPresence(s store.Stream, data []byte) error {
 	} else {
 		c.presence[s] = data
 	}
-	if c.conn != nil && c.conn.welcomed {
+	if c.conn != nil && c.conn.greeted {
 		c.conn.send(&wire.SetPresence{Stream: s, Data: data})
 	}
 	return c.err

@@ -182,6 +182,49 @@ func TestReconnectWaitsWithJitterAndHonoursTheServer(t *testing.T) {
 	})
 }
 
+// One subscription that the server fails at each time does not make the Client come back again and again at once, although
+// the others get on.
+func TestReconnectWaitsLongerWhenTheServerFailsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		var waits []time.Duration
+		c := s.client(Options{BackoffMax: 20 * time.Second, OnState: func(st State) {
+			if st.Phase == Waiting {
+				waits = append(waits, st.Wait)
+			}
+		}})
+		defer c.Close()
+		for _, name := range []store.Stream{"good", "bad"} {
+			if _, err := c.Subscribe(Spec{Filter: store.Only(name)}, func(*Update) {}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fail := func(after time.Duration) {
+			l, hello := s.welcome()
+			good, bad := hello.Subs[0].Sub, hello.Subs[1].Sub
+			l.send(&wire.Subscribed{Sub: good, Filter: hello.Subs[0].Filter}, &wire.Live{Sub: good, Seq: 1, Mark: testLog})
+			time.Sleep(after)
+			l.send(&wire.Error{Sub: bad, Code: store.CodeInternal, Later: true})
+			l.gone()
+			synctest.Wait()
+		}
+		for range 30 {
+			fail(0)
+		}
+		var sum time.Duration
+		for _, w := range waits {
+			sum += w
+		}
+		if sum < 30*time.Second { // full jitter: about 260 s are to be expected, or 8 s if each were a first try
+			t.Errorf("came back 30 times within %v", sum)
+		}
+		fail(20 * time.Second) // long enough to count as a recovery
+		if w := waits[30]; w > 501*time.Millisecond {
+			t.Errorf("waited for %v after a connection that had lasted", w)
+		}
+	})
+}
+
 func TestSilentServerIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)
@@ -350,12 +393,94 @@ func TestTooLargeForAFrameFailsHere(t *testing.T) {
 		s := newScript(t)
 		c := s.client(Options{})
 		defer c.Close()
-		go s.welcome()
-		m := mutation(1)
-		m.Data = []byte(`"` + string(bytes.Repeat([]byte("x"), 1<<20)) + `"`)
-		rs, err := c.Push(t.Context(), m)
-		if r, ok := errors.AsType[*store.Refusal](rs[0].Err); err != nil || !ok || r.Code != store.CodeTooLarge {
-			t.Fatal(rs, err)
+		go func() {
+			l, _ := s.welcome()
+			for m, ok := l.try(); ok; m, ok = l.try() {
+				if _, ok := m.(*wire.Ping); ok {
+					l.send(&wire.Pong{})
+				}
+			}
+		}()
+		for range 2 { // before the welcome, and long after it
+			rs, err := c.Push(t.Context(), oversized(1))
+			if err != nil || !isTooLarge(rs[0]) {
+				t.Fatal(rs, err)
+			}
+			synctest.Wait()
+		}
+	})
+}
+
+// oversized is a mutation that no frame can carry.
+func oversized(n int) store.Mutation {
+	m := mutation(n)
+	m.Data = fmt.Appendf(nil, "%q", bytes.Repeat([]byte{'x'}, 2<<20))
+	return m
+}
+
+func isTooLarge(r Result) bool {
+	refusal, ok := errors.AsType[*store.Refusal](r.Err)
+	return ok && refusal.Code == store.CodeTooLarge
+}
+
+// What was too large for a frame leaves the outbox as everything else does: those who wait for that are told.
+func TestTooLargeForAFrameMakesRoom(t *testing.T) {
+	for name, wait := range map[string]func(*Client, context.Context) error{
+		"Flush": (*Client).Flush,
+		"Send": func(c *Client, ctx context.Context) error {
+			m := mutation(1)
+			return c.Send(ctx, &m, nil)
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScript(t)
+			c := s.client(Options{OutboxBytes: 1 << 20})
+			defer c.Close()
+			m := oversized(0)
+			if err := c.Send(t.Context(), &m, nil); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			waited := make(chan error, 1)
+			go func() { waited <- wait(c, ctx) }()
+			synctest.Wait()
+			s.welcome()
+			if err := <-waited; err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+}
+
+// What is too large for a frame is answered in its turn, by the goroutine that gives the other answers.
+func TestTooLargeForAFrameIsAnsweredInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		c := s.client(Options{})
+		defer c.Close()
+		var got collect
+		sendAll(t, c, &got, 0, 1)
+		m := oversized(1)
+		if err := c.Send(t.Context(), &m, got.add); err != nil {
+			t.Fatal(err)
+		}
+		sendAll(t, c, &got, 2, 1)
+		l, _ := s.welcome()
+		first := expect[*wire.Push](l)
+		synctest.Wait()
+		if len(got.results) != 0 {
+			t.Errorf("%v was answered before what was sent before it", got.results[0].ID)
+		}
+		l.ack(first, 1)
+		l.ack(expect[*wire.Push](l), 2)
+		if err := c.Flush(t.Context()); err != nil || len(got.results) != 3 {
+			t.Fatal(err, len(got.results))
+		}
+		for i, r := range got.results {
+			if r.ID != mutation(i).ID || isTooLarge(r) != (i == 1) {
+				t.Errorf("answer %d: %v, %v", i, r.ID, r.Err)
+			}
 		}
 	})
 }

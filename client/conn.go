@@ -32,6 +32,7 @@ var places = sync.Pool{New: func() any { return new([]store.Event) }}
 // conn is one connection. Its reader is the goroutine of Client.run; a second goroutine writes.
 type conn struct {
 	c      *Client
+	began  time.Time
 	nc     net.Conn
 	in     *frameReader
 	wake   chan struct{}   // there may be something to write
@@ -42,6 +43,7 @@ type conn struct {
 
 	// The reader owns these.
 	progress       bool
+	gaveUp         bool // because of what the server said
 	reconnectAfter time.Duration
 	done           []*entry
 	places         *[]store.Event // of the raw frame in hand; nil: none
@@ -61,6 +63,7 @@ type conn struct {
 	limits   wire.Limits
 	greeted  bool // hello was queued, so subscriptions may be
 	welcomed bool
+	waking   bool  // a ping is under way for the sake of its pong
 	leaving  bool  // the server said goodbye: it takes no more pushes
 	closing  bool  // Close was called
 	failed   error // why the writer closed the connection
@@ -68,7 +71,7 @@ type conn struct {
 }
 
 func newConn(c *Client, nc net.Conn, rest []byte) *conn {
-	k := &conn{c: c, nc: nc, wake: make(chan struct{}, 1), broken: make(chan struct{})}
+	k := &conn{c: c, began: time.Now(), nc: nc, wake: make(chan struct{}, 1), broken: make(chan struct{})}
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(c.ctx))
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
@@ -161,19 +164,31 @@ func (k *conn) read() error {
 			return k.readError(err)
 		}
 		k.c.stats.read.Add(uint64(len(text)))
-		m, err := k.decode(text)
-		if err != nil {
-			return fmt.Errorf("client: from the server: %w", err)
-		}
-		err = k.take(m)
-		if k.places != nil {
-			places.Put(k.places)
-			k.places = nil
-		}
-		if err != nil {
+		if err := k.message(text); err != nil {
+			k.gaveUp = true
 			return err
 		}
 	}
+}
+
+// message decodes one message and does what it asks for. After an error nothing more can be made of the connection.
+func (k *conn) message(text []byte) error {
+	m, err := k.decode(text)
+	if err != nil {
+		return fmt.Errorf("client: from the server: %w", err)
+	}
+	err = k.take(m)
+	if k.places != nil {
+		places.Put(k.places)
+		k.places = nil
+	}
+	return err
+}
+
+// useful reports whether the next try may come soon. What the Client gave the connection up for the next one may well bring
+// at once, whatever else works beside it, so that such a connection must have lasted for a while.
+func (k *conn) useful() bool {
+	return k.progress && (!k.gaveUp || time.Since(k.began) >= k.c.o.BackoffMax)
 }
 
 // decode reads one message; of events for a raw subscription only their places.
@@ -213,8 +228,10 @@ func (k *conn) take(m wire.Message) error {
 		return k.events(m)
 	case *wire.Welcome:
 		k.welcome(m)
+		return k.settle(nothing)
 	case *wire.Pong:
 		k.pong(m)
+		return k.settleStuck()
 	case *wire.Authenticated:
 		k.authenticated(m.ExpiresAt)
 	case *wire.Error:
@@ -250,8 +267,23 @@ func (k *conn) goodbye(m *wire.Goodbye) {
 	k.c.mu.Unlock()
 }
 
-// settle takes answers to pushes, and tells the application outside of the lock. What the application sends from there is
-// queued first and written together.
+// settleStuck gives the answers that wakeReader has woken the reader for.
+func (k *conn) settleStuck() error {
+	k.c.mu.Lock()
+	woken := k.waking
+	k.waking = false
+	k.c.mu.Unlock()
+	if !woken {
+		return nil
+	}
+	return k.settle(nothing)
+}
+
+// nothing is no answer from the server.
+func nothing(done []*entry) ([]*entry, error) { return done, nil }
+
+// settle takes answers to pushes, adds those that need no server, and tells the application outside of the lock. What the
+// application sends from there is queued first and written together.
 func (k *conn) settle(take func([]*entry) ([]*entry, error)) error {
 	c := k.c
 	c.mu.Lock()
@@ -259,6 +291,9 @@ func (k *conn) settle(take func([]*entry) ([]*entry, error)) error {
 	if len(done) > 0 {
 		k.progress = true
 		k.times.tries.reset()
+	}
+	if err == nil {
+		done = c.out.unstick(k.limits, done)
 	}
 	if c.out.held {
 		k.times.retryLater(time.Now())

@@ -125,7 +125,11 @@ func (o *outbox) empty() bool { return o.queue.len() == 0 && o.flying.len() == 0
 
 // sendable reports whether fill has something to do.
 func (o *outbox) sendable(l wire.Limits) bool {
-	return o.queue.len() > 0 && !o.held && len(o.again) == 0 && o.fits(o.queue.at(0), 0, l)
+	if o.queue.len() == 0 || o.held || len(o.again) > 0 {
+		return false
+	}
+	e := o.queue.at(0)
+	return !e.oversized(l) && o.fits(e, 0, l)
 }
 
 // fits reports whether the push may fly beside what flies already. A push above the limit flies alone: the server's answer
@@ -191,17 +195,24 @@ func (o *outbox) take(f *frame, push *wire.Push, size int, l wire.Limits, log st
 	}
 }
 
-// oversized takes the first entry out of the queue when no frame can carry it.
-func (o *outbox) oversized(l wire.Limits) *entry {
-	if o.queue.len() == 0 || len(o.queue.at(0).text)+256 <= l.Frame {
-		return nil
+// oversized reports whether no frame can carry the entry.
+func (e *entry) oversized(l wire.Limits) bool { return len(e.text)+256 > l.Frame }
+
+// stuck reports whether the queue begins with an entry that no frame can carry, and everything before it was answered.
+func (o *outbox) stuck(l wire.Limits) bool {
+	return o.queue.len() > 0 && o.flying.len() == 0 && len(o.again) == 0 && o.queue.at(0).oversized(l)
+}
+
+// unstick refuses what no frame can carry, once its turn to be answered has come, and appends it to done.
+func (o *outbox) unstick(l wire.Limits, done []*entry) []*entry {
+	for o.stuck(l) {
+		e := o.queue.pop()
+		o.bytes -= len(e.text)
+		e.fail(&store.Refusal{Code: store.CodeTooLarge,
+			Message: fmt.Sprintf("the push has %d bytes, frames of this server at most %d", len(e.text), l.Frame)})
+		done = append(done, e)
 	}
-	e := o.queue.pop()
-	o.bytes -= len(e.text)
-	refusal := &store.Refusal{Code: store.CodeTooLarge,
-		Message: fmt.Sprintf("the push has %d bytes, frames of this server at most %d", len(e.text), l.Frame)}
-	e.fail(refusal)
-	return e
+	return done
 }
 
 // fail gives every mutation of the entry the same answer.

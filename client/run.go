@@ -77,7 +77,7 @@ func (c *Client) session(token *string, why TokenReason) ending {
 	defer stop()
 	err = k.serve()
 	end := c.refusal(err)
-	end.progress, end.wait = k.progress, k.reconnectAfter
+	end.progress, end.wait = k.useful(), k.reconnectAfter
 	return end
 }
 

@@ -153,13 +153,18 @@ func (s *Subscription) Err() error {
 // Stats returns what ought not to have happened. It may be called by the handler, and after Done.
 func (s *Subscription) Stats() FeedStats { return s.feed.stats }
 
-// renew subscribes again from where the feed stands, under a new number. c.mu is held.
+// renew subscribes again from where the feed stands, under a new number. The presence on the stream ended with the old one,
+// so it is set again. c.mu is held.
 func (s *Subscription) renew() {
 	s.drop()
 	s.c.enlist(s)
 	if k := s.c.conn; k != nil && k.greeted {
 		m := s.feed.request(s.number)
 		k.send(&m)
+		stream, exact := s.feed.filter.Stream()
+		if data := s.c.presence[stream]; exact && data != nil {
+			k.send(&wire.SetPresence{Stream: stream, Data: data})
+		}
 	}
 }
 

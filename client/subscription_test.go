@@ -289,3 +289,64 @@ func TestIteratorThatStopsHoldsBackOnlyItself(t *testing.T) {
 		}
 	})
 }
+
+// A subscription that is made anew, after a pause or for a gap, takes the presence on its stream along: the server ends it
+// with the old one.
+func TestPresenceOutlivesARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		c := s.client(Options{BufferBytes: 1000})
+		defer c.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		stop := make(chan struct{})
+		go func() {
+			for range c.Updates(ctx, Spec{Filter: store.Only("a"), From: FromStart}) {
+				<-stop
+			}
+		}()
+		synctest.Wait()
+		var g log
+		c.Subscribe(Spec{Filter: store.Only("b"), From: FromStart}, g.handle)
+		c.SetPresence("a", []byte(`"slow"`))
+		c.SetPresence("b", []byte(`"quick"`))
+		l, hello := s.welcome()
+		subs := map[store.Filter]uint64{}
+		for _, sub := range hello.Subs {
+			subs[sub.Filter] = sub.Sub
+		}
+		expect[*wire.SetPresence](l)
+		expect[*wire.SetPresence](l)
+		renewed := func(want store.Stream, data string) {
+			t.Helper()
+			if stream, _ := expect[*wire.Subscribe](l).Filter.Stream(); stream != want {
+				t.Errorf("subscribed again to %s, not to %s", stream, want)
+			}
+			if p := expect[*wire.SetPresence](l); p.Stream != want || string(p.Data) != data {
+				t.Errorf("presence %s on %s", p.Data, p.Stream)
+			}
+		}
+		go serveRange(l, subs[store.Only("a")], 1, 50)
+		expect[*wire.Unsubscribe](l)
+		close(stop)
+		renewed("a", `"slow"`)
+		go l.offer(&wire.Events{Sub: subs[store.Only("b")], Events: []store.Event{ev(1, 0), ev(9, 8)}})
+		expect[*wire.Unsubscribe](l)
+		renewed("b", `"quick"`)
+	})
+}
+
+func TestPresenceSetBeforeTheWelcomeIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		c := s.client(Options{})
+		defer c.Close()
+		c.Subscribe(Spec{Filter: store.Only("a")}, func(*Update) {})
+		l, _ := s.accept()
+		c.SetPresence("a", []byte(`"early"`))
+		go l.offer(&wire.Welcome{Log: testLog, Session: store.NewID(), HeartbeatMS: 25000, Limits: wire.Limits{}.WithDefaults()})
+		if p := expect[*wire.SetPresence](l); string(p.Data) != `"early"` {
+			t.Errorf("presence %s", p.Data)
+		}
+	})
+}

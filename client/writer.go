@@ -177,6 +177,7 @@ func (k *conn) compose(buf []byte) (out []byte, wait time.Duration, err error) {
 	}
 	clear(k.pongs)
 	k.pongs = k.pongs[:0]
+	k.wakeReader(now)
 	n := 0
 	for n < len(k.control) && len(buf) < controlBurst {
 		buf = appendFrame(buf, opText, k.control[n].Append)
@@ -192,12 +193,18 @@ func (k *conn) compose(buf []byte) (out []byte, wait time.Duration, err error) {
 	return buf, time.Until(k.times.next()), nil
 }
 
+// wakeReader makes the server send a message when the reader has an answer to give that the server knows nothing of. All
+// answers are the reader's, which keeps their order, and it sleeps until something comes. k.c.mu is held.
+func (k *conn) wakeReader(now time.Time) {
+	if k.welcomed && !k.leaving && !k.waking && k.c.out.stuck(k.limits) {
+		k.waking, k.times.pinged = true, now
+		k.control = append(k.control, &wire.Ping{})
+	}
+}
+
 // composePush appends one push frame, if there is something to push.
 func (k *conn) composePush(buf []byte) []byte {
 	c := k.c
-	for e := c.out.oversized(k.limits); e != nil; e = c.out.oversized(k.limits) {
-		k.writer.Go(e.answer)
-	}
 	if !c.out.sendable(k.limits) {
 		return buf
 	}

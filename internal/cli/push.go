@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"tidemark/client"
@@ -37,9 +38,9 @@ func (c *pushCmd) Run(ctx context.Context, sys *system) error {
 		return err
 	}
 	defer cl.Close()
-	out := &pushResults{sys: sys, json: c.JSON, out: bufio.NewWriter(sys.out)}
+	out := &pushResults{sys: sys, json: c.JSON, out: bufio.NewWriter(sys.out), patience: c.Timeout}
 	sent := c.send(ctx, sys, cl, out)
-	waited := out.wait(ctx, cl, c.Timeout) // for what came before a bad line, too: its results are printed
+	waited := out.wait(ctx, cl) // for what came before a bad line, too: its results are printed
 	if err = cmp.Or(sent, waited, out.out.Flush()); err == nil && out.refused > 0 {
 		return errQuiet
 	}
@@ -52,7 +53,7 @@ func (c *pushCmd) send(ctx context.Context, sys *system, cl *client.Client, out 
 		if err != nil {
 			return err
 		}
-		return out.send(ctx, cl, c.Timeout, &m)
+		return out.send(ctx, cl, &m)
 	}
 	if isTerminal(sys.in) {
 		return usagef("push needs data: tidemark push STREAM DATA --type TYPE, or mutations on standard input")
@@ -126,7 +127,7 @@ func (c *pushCmd) sendLines(ctx context.Context, in io.Reader, cl *client.Client
 			all = append(all, m)
 			continue
 		}
-		if err := out.send(ctx, cl, c.Timeout, &m); err != nil {
+		if err := out.send(ctx, cl, &m); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
 	}
@@ -188,26 +189,40 @@ func (c *pushCmd) parseLine(line []byte, expect store.Expect) (m store.Mutation,
 // pushResults prints results as they come. The client calls print from one goroutine, and wait is over before anything else
 // reads its fields.
 type pushResults struct {
-	sys     *system
-	out     *bufio.Writer
-	json    bool
-	refused int
-	err     error
+	sys      *system
+	out      *bufio.Writer
+	json     bool
+	patience time.Duration // without an answer
+	refused  int
+	err      error
+
+	answered atomic.Pointer[time.Time] // when the last answer came; nil: none yet
 }
 
-func (p *pushResults) send(ctx context.Context, cl *client.Client, patience time.Duration, m *store.Mutation) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	return cl.Send(ctx, m, p.print)
+func (p *pushResults) send(ctx context.Context, cl *client.Client, m *store.Mutation) error {
+	return p.patiently(ctx, func(ctx context.Context) error { return cl.Send(ctx, m, p.print) })
 }
 
-func (p *pushResults) wait(ctx context.Context, cl *client.Client, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	err := cl.Flush(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("no answer within %v; the mutations may still take effect, sending the same ids again tells", patience)
+// patiently waits for something, with an end when no answer has come for as long as patience lasts. On a slow line all the
+// answers together may take much longer. Where the time is over although answers have come, it calls wait again.
+func (p *pushResults) patiently(ctx context.Context, wait func(context.Context) error) error {
+	for until := time.Now().Add(p.patience); ; {
+		try, cancel := context.WithDeadline(ctx, until)
+		err := wait(try)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return err
+		}
+		last := p.answered.Load()
+		if last == nil || !last.Add(p.patience).After(until) {
+			return fmt.Errorf("no answer within %v; the mutations may still take effect, sending the same ids again tells", p.patience)
+		}
+		until = last.Add(p.patience)
 	}
+}
+
+func (p *pushResults) wait(ctx context.Context, cl *client.Client) error {
+	err := p.patiently(ctx, cl.Flush)
 	cl.Close()
 	if err == nil {
 		err = p.err
@@ -216,6 +231,8 @@ func (p *pushResults) wait(ctx context.Context, cl *client.Client, patience time
 }
 
 func (p *pushResults) print(r client.Result) {
+	now := time.Now()
+	p.answered.Store(&now)
 	refusal, refused := errors.AsType[*store.Refusal](r.Err)
 	if r.Err != nil && !refused {
 		p.err = r.Err
