@@ -46,7 +46,7 @@ func (c *call) post() error {
 		return err
 	}
 	defer c.streams.release(st)
-	l, err := st.living()
+	l, err := c.living(st)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (c *call) submit(st *stream, seen *life, o *order) (outcome, error) {
 			}
 		}
 		if err == nil && out.dup {
-			out.next, err = c.tail(st.name, st.current.Load())
+			out.next, err = c.tailNow(st)
 		}
 		return out, err
 	}
@@ -128,7 +128,10 @@ func (c *call) attempt(st *stream, seen *life, o *order) (out outcome, behind *f
 	if busy := st.lane.ready(); busy != nil {
 		return outcome{}, busy, errAgain
 	}
-	l, err := st.living()
+	l, err := c.known(st)
+	if err == nil {
+		err = st.usable(l)
+	}
 	if err == nil && l.start() != seen.start() {
 		err = refuse(http.StatusNotFound, "not_found", "the stream was deleted meanwhile")
 	}
@@ -244,7 +247,16 @@ func (c *call) close(st *stream, l *life, o *order) (outcome, *flight, error) {
 	return outcome{next: end, seq: o.claim.seq, closed: true}, nil, err
 }
 
-// tail returns the offset of the stream's end.
+// tailNow returns the offset of the stream's end. The caller does not hold st.mu.
+func (s *Server) tailNow(st *stream) (store.Seq, error) {
+	l, err := s.lifeOf(st)
+	if err != nil {
+		return 0, err
+	}
+	return s.tail(st.name, l)
+}
+
+// tail returns the offset of the end of a stream with that life.
 func (s *Server) tail(name store.Stream, l *life) (store.Seq, error) {
 	if l.Closed {
 		return l.End, nil

@@ -85,13 +85,13 @@ func (c *call) putFork(st *stream, w wish, body []byte) error {
 
 // forkable returns the life of a source that can be forked as wished.
 func (c *call) forkable(source *stream, w *wish) (*life, error) {
-	known, err := c.fresh(source)
+	l, err := c.fresh(source)
 	if err != nil {
 		return nil, err
 	}
-	l, err := source.living()
+	err = source.usable(l)
 	switch {
-	case err != nil && known.exists && (known.Hidden || known.Forks > 0):
+	case err != nil && l.exists && (l.Hidden || l.Forks > 0):
 		return nil, refuse(http.StatusConflict, "gone", "the source was deleted")
 	case err != nil:
 		return nil, err
@@ -181,12 +181,7 @@ func (s *Server) fresh(st *stream) (*life, error) {
 	if err := s.drain(st); err != nil {
 		return nil, err
 	}
-	if st.current.Load() == nil {
-		if err := s.load(st); err != nil {
-			return nil, err
-		}
-	}
-	return st.current.Load(), nil
+	return s.known(st)
 }
 
 // remove deletes a stream, or hides it while forks of it live; as one with it go the sources that were only waiting for

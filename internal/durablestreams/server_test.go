@@ -1,6 +1,8 @@
 package durablestreams
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -115,8 +117,9 @@ func TestCheckpoint(t *testing.T) {
 // flaky is a log that refuses pushes now and then, as one whose disk is full for a moment.
 type flaky struct {
 	*store.Store
-	mu   sync.Mutex
-	left int // pushes until the next refusal
+	mu    sync.Mutex
+	left  int // pushes until the next refusal
+	after int // and then until the one after it; 0: 7
 }
 
 func (f *flaky) Append(ctx context.Context, p *store.Push) error {
@@ -124,7 +127,7 @@ func (f *flaky) Append(ctx context.Context, p *store.Push) error {
 	f.left--
 	refuse := f.left < 0
 	if refuse {
-		f.left = 7
+		f.left = cmp.Or(f.after, 7)
 	}
 	f.mu.Unlock()
 	if refuse {
@@ -134,6 +137,56 @@ func (f *flaky) Append(ctx context.Context, p *store.Push) error {
 		}
 	}
 	return f.Store.Append(ctx, p)
+}
+
+// next has the log refuse the push after so many others, and then none for long.
+func (f *flaky) next(left int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left, f.after = left, 1<<30
+}
+
+// onFlaky puts a flaky log below the server, which refuses nothing at first.
+func onFlaky(log **flaky) func(*Options) {
+	return func(o *Options) {
+		*log = &flaky{Store: o.Log.(*store.Store), left: 1 << 30}
+		o.Log = *log
+	}
+}
+
+// TestRefusedDelete has readers at a stream of which nobody knows what came of its deletion: they read on, for it is there.
+func TestRefusedDelete(t *testing.T) {
+	var log *flaky
+	s := newSite(t, onFlaky(&log), func(o *Options) { o.LongPoll = time.Minute })
+	s.want(s.do("PUT", "a", `["first"]`, asJSON...), 201, "")
+	res, err := http.Get(s.web.URL + Path + "a?offset=-1&live=sse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	until := func(text string) {
+		t.Helper()
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), text) {
+				return
+			}
+		}
+		t.Fatalf("the reader is let go before %s", text)
+	}
+	until("first")
+	until("upToDate")
+	log.next(0)
+	s.want(s.do("DELETE", "a", ""), 503, "read_only")
+	m := store.Mutation{ID: store.NewID(), Stream: "a", Type: "said", Data: []byte(`"second"`)}
+	if _, err := s.db.AppendWait(t.Context(), &store.Push{Mutations: []store.Mutation{m}}); err != nil {
+		t.Fatal(err)
+	}
+	until("second")
+	log.next(0)
+	s.want(s.do("DELETE", "a", ""), 503, "read_only")
+	s.want(s.do("POST", "a", `"third"`, asJSON...), 204, "")
+	until("third")
 }
 
 // TestRefusedAppends lets producers run into refusals, several appends of each on their way at once: none behind a refused
