@@ -184,9 +184,20 @@ func (s *Server) fresh(st *stream) (*life, error) {
 	return s.known(st)
 }
 
-// remove deletes a stream, or hides it while forks of it live; as one with it go the sources that were only waiting for
-// their last fork. by is who asked for it.
+// remove deletes a stream. by is who asked for it.
 func (s *Server) remove(st *stream, by string) error {
+	return s.removeIf(st, by, func(*life) bool { return true })
+}
+
+// lapse deletes a stream whose time is over. It asks in its turn, when nobody else can change the stream: meanwhile it may have
+// been used, or made anew.
+func (s *Server) lapse(st *stream) error {
+	return s.removeIf(st, "", func(l *life) bool { return st.ended(l, time.Now()) })
+}
+
+// removeIf deletes a stream that still is as wanted, or hides it while forks of it live; as one with it go the sources that
+// were only waiting for their last fork.
+func (s *Server) removeIf(st *stream, by string, wanted func(*life) bool) error {
 	s.forking.Lock()
 	defer s.forking.Unlock()
 	st.mu.Lock()
@@ -195,7 +206,7 @@ func (s *Server) remove(st *stream, by string) error {
 	switch {
 	case err != nil:
 		return err
-	case !l.exists || l.Hidden:
+	case !l.exists || l.Hidden || !wanted(l):
 		return nil
 	case l.Forks > 0:
 		next := l.meta

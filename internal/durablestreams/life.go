@@ -130,11 +130,11 @@ const maxTTL = 100 * 366 * 24 * 3600
 
 // clear deletes a stream whose time is over, so that what it was a fork of learns of it.
 func (c *call) clear(st *stream) error {
-	l := st.current.Load()
-	if l != nil && l.mortal() && l.Forks == 0 && st.ended(l, time.Now()) {
-		return c.remove(st, "")
+	l, err := c.lifeOf(st)
+	if err == nil && l.mortal() && l.Forks == 0 && st.ended(l, time.Now()) {
+		err = c.lapse(st)
 	}
-	return nil
+	return err
 }
 
 // confirm answers a PUT of a stream that exists: 200 when it is as wished. false: there is none. The caller holds st.mu.

@@ -260,7 +260,7 @@ func (g *registry) expire(now time.Time) {
 	}
 	g.mu.Unlock()
 	for _, st := range over {
-		g.server.log("expire", g.server.remove(st, ""))
+		g.server.log("expire", g.server.lapse(st))
 		g.release(st)
 	}
 	for _, st := range stale {

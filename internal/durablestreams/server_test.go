@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -187,6 +188,31 @@ func TestRefusedDelete(t *testing.T) {
 	s.want(s.do("DELETE", "a", ""), 503, "read_only")
 	s.want(s.do("POST", "a", `"third"`, asJSON...), 204, "")
 	until("third")
+}
+
+// TestExpiryAsksAgain uses a stream that was found to be over before it is removed: it stays.
+func TestExpiryAsksAgain(t *testing.T) {
+	s := newSite(t)
+	s.want(s.do("PUT", "a", "kept", with(asText, hTTL, "3600")...), 201, "")
+	g := &s.ds.streams
+	st, err := g.get("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ds.forking.Lock()
+	st.used.Store(1)
+	done := make(chan struct{})
+	go func() { defer close(done); g.expire(time.Now()) }()
+	for pins := 0; pins < 2; runtime.Gosched() {
+		g.mu.Lock()
+		pins = st.pins
+		g.mu.Unlock()
+	}
+	st.touch(nowMS())
+	s.ds.forking.Unlock()
+	<-done
+	g.release(st)
+	s.want(s.do("GET", "a", ""), 200, "kept")
 }
 
 // TestRefusedAppends lets producers run into refusals, several appends of each on their way at once: none behind a refused
