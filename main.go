@@ -41,6 +41,7 @@ func build(c cli.Config) (*cli.Server, error) {
 		Retention:  c.Retention,
 		TailBytes:  int(c.Tail),
 		QueueBytes: int(c.Queue),
+		KeepAll:    true, // durablestreams lets go what it has written down
 		OnFail:     c.OnFail,
 		Verify:     c.Verify,
 		Logger:     c.Logger,

@@ -99,6 +99,11 @@ func (c *call) acknowledge(o *order, out outcome) error {
 // refusal waits for the appends that it was judged behind.
 func (c *call) submit(st *stream, seen *life, o *order) (outcome, error) {
 	ctx := c.r.Context()
+	if seen.implicit && o.marks() != nil { // nothing but its marks tells that this protocol was used
+		if err := c.marks.begin(ctx); err != nil {
+			return outcome{}, err
+		}
+	}
 	for {
 		out, behind, err := c.attempt(st, seen, o)
 		if waited := behind.wait(ctx); ctx.Err() != nil {

@@ -22,6 +22,9 @@ type Log interface {
 	Head() store.Seq
 	Doc(st store.Stream, key string) (store.Doc, bool, error)
 	Streams(prefix string, after store.Stream, limit int) ([]store.StreamInfo, error)
+	// KeepAfter keeps trimming from going beyond a seq until the next call. A log that others trim lets nothing go before the
+	// first one: store.Options.KeepAll.
+	KeepAfter(seq store.Seq)
 }
 
 // Options configure a Server. Log and Authenticate are needed; zero values of the others mean the defaults.
@@ -138,6 +141,7 @@ func (s *Server) Close() error {
 // watch runs on the log's own goroutine: it only folds, and wakes who waits.
 func (s *Server) watch(c store.Commit) {
 	s.marks.fold(c.Events)
+	s.marks.letGo()
 	s.waiters.wake(c.Events)
 	s.subs.note(c.Events)
 }
@@ -218,7 +222,7 @@ func (s *Server) housekeep() {
 		case <-tick.C:
 		}
 		s.streams.expire(time.Now())
-		if s.marks.due() {
+		if s.marks.due(time.Now()) {
 			if err := s.marks.save(s.ending); err != nil && s.ending.Err() == nil {
 				s.Logger.Debug("durablestreams: checkpoint", "err", err)
 			}

@@ -115,6 +115,61 @@ func TestCheckpoint(t *testing.T) {
 	s.want(s.do("GET", "a", ""), 200, "x")
 }
 
+// TestTrimWaitsForMarks trims all that the log lets go and kills the server: what producers have said is known.
+func TestTrimWaitsForMarks(t *testing.T) {
+	s := newSite(t)
+	say := func(seq string, status int) {
+		t.Helper()
+		s.want(s.do("POST", "a", seq, with(asText, claimOf("p", "0", seq)...)...), status, "")
+	}
+	trim := func() {
+		t.Helper()
+		if err := s.db.Trim(t.Context(), s.db.Head()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.want(s.do("PUT", "a", "", asText...), 201, "")
+	s.want(s.do("PUT", "b", "", asText...), 201, "")
+	trim()
+	if s.db.Floor() != s.db.Head() {
+		t.Errorf("nothing was said, and trimming ends at %d of %d", s.db.Floor(), s.db.Head())
+	}
+	say("0", 200)
+	say("1", 200)
+	trim()
+	s.kill()
+	say("1", 204)
+	say("2", 200)
+	s.want(s.do("POST", "a", "", with([]string{hClosed, "true"}, claimOf("p", "0", "3")...)...), 204, "")
+	trim()
+	s.kill()
+	say("3", 204)
+	if m := s.ds.marks; !m.due(time.Now().Add(markWait)) {
+		t.Error("trimming waits for long")
+	} else if err := m.save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	trim()
+	if s.db.Floor() != s.db.Head() {
+		t.Errorf("all is written down, and trimming ends at %d of %d", s.db.Floor(), s.db.Head())
+	}
+	s.kill()
+	say("3", 204)
+}
+
+// TestFirstMarks writes as a producer to a stream that was made in another way, the first use of this protocol.
+func TestFirstMarks(t *testing.T) {
+	s := newSite(t)
+	m := store.Mutation{ID: store.NewID(), Stream: "a", Type: "said", Data: []byte(`0`)}
+	if _, err := s.db.AppendWait(t.Context(), &store.Push{Mutations: []store.Mutation{m}}); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.do("POST", "a", "1", with(asJSON, claimOf("p", "0", "0")...)...), 200, "")
+	s.kill()
+	s.want(s.do("POST", "a", "1", with(asJSON, claimOf("p", "0", "0")...)...), 204, "")
+	s.want(s.do("GET", "a", ""), 200, "[0,1]")
+}
+
 // flaky is a log that refuses pushes now and then, as one whose disk is full for a moment.
 type flaky struct {
 	*store.Store
