@@ -368,6 +368,9 @@ func (c *call) link(sub *subscription, paths []string, explicit bool) error {
 			delete(sub.pending, path)
 		}
 	}
+	if sub.config.Type == "pull-wake" && sub.phase == waking && len(sub.pending) == 0 {
+		sub.rest() // nobody can claim it, so nobody would end it
+	}
 	c.subs.mu.Unlock()
 	c.w.WriteHeader(http.StatusNoContent)
 	return nil

@@ -176,16 +176,21 @@ type flaky struct {
 	mu    sync.Mutex
 	left  int // pushes until the next refusal
 	after int // and then until the one after it; 0: 7
+
+	before func() // called once before the next push, unless nil
 }
 
 func (f *flaky) Append(ctx context.Context, p *store.Push) error {
 	f.mu.Lock()
 	f.left--
-	refuse := f.left < 0
-	if refuse {
+	refuse, before := f.left < 0, f.before
+	if f.before = nil; refuse {
 		f.left = cmp.Or(f.after, 7)
 	}
 	f.mu.Unlock()
+	if before != nil {
+		before()
+	}
 	if refuse {
 		p.Refused = make([]*store.Refusal, len(p.Mutations))
 		for i := range p.Refused {
