@@ -53,12 +53,26 @@ func (c *call) post() error {
 	if err := c.compose(l, &o, body); err != nil {
 		return err
 	}
+	if err := c.charge(len(o.messages)); err != nil {
+		return err
+	}
 	out, err := c.submit(st, l, &o)
 	if err != nil {
 		return err
 	}
 	st.touch(nowMS())
 	return c.acknowledge(&o, out)
+}
+
+// charge counts a write of so many messages against the caller. One without any changes a document.
+func (c *call) charge(messages int) error {
+	wait := c.Charge(c.r, c.who.Subject, max(1, messages))
+	if wait == 0 {
+		return nil
+	}
+	seconds := int64((wait + time.Second - 1) / time.Second)
+	return refuse(http.StatusTooManyRequests, string(store.CodeRateLimited), "too many writes in too short a time").
+		with("Retry-After", strconv.FormatInt(seconds, 10))
 }
 
 // compose makes events of the body.

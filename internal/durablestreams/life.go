@@ -200,6 +200,9 @@ func (c *call) create(st *stream, m meta, lead []store.Mutation, body []byte, ot
 		}
 		o.messages = slices.Concat(lead, list)
 	}
+	if err := c.charge(len(o.messages)); err != nil {
+		return err
+	}
 	if err := c.drain(st); err != nil {
 		return err
 	}
@@ -289,6 +292,9 @@ func (c *call) delete() error {
 	}
 	defer c.streams.release(st)
 	if _, err := c.living(st); err != nil {
+		return err
+	}
+	if err := c.charge(0); err != nil {
 		return err
 	}
 	if err := c.remove(st, c.who.Subject); err != nil {

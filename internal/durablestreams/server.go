@@ -41,6 +41,10 @@ type Options struct {
 	MaxMessages int // messages of one append; default 10,000
 	MaxStreams  int // streams whose state is kept in memory; default 16,384
 
+	// Charge counts n writes of a request against its caller, and returns 0, or how long to wait before they may come;
+	// default: any number may.
+	Charge func(r *http.Request, subject string, n int) (wait time.Duration)
+
 	// WebhookLoopback lets webhooks go to this machine, over plain HTTP: for development only, because whoever may create
 	// subscriptions can then make the server call its own neighbours.
 	WebhookLoopback bool
@@ -111,6 +115,9 @@ func (o *Options) validate() error {
 		if *n.have == 0 {
 			*n.have = n.want
 		}
+	}
+	if o.Charge == nil {
+		o.Charge = func(*http.Request, string, int) time.Duration { return 0 }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

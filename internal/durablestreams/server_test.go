@@ -378,6 +378,32 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestRate(t *testing.T) {
+	left := 5
+	s := newSite(t, func(o *Options) {
+		o.Charge = func(_ *http.Request, subject string, n int) time.Duration {
+			if subject != "ann" || n > left {
+				return 1500 * time.Millisecond
+			}
+			left -= n
+			return 0
+		}
+	})
+	s.want(s.do("PUT", "a", "", asJSON...), 201, "")
+	s.want(s.do("PUT", "a", "", asJSON...), 200, "") // writes nothing
+	s.want(s.do("POST", "a", `[1,2,3]`, asJSON...), 204, "")
+	s.want(s.do("POST", "a", `[1,2]`, asJSON...), 429, "rate_limited")
+	s.want(s.do("POST", "a", `1`, asJSON...), 204, "")
+	for _, method := range []string{"POST", "DELETE"} {
+		if r := s.want(s.do(method, "a", `1`, asJSON...), 429, "rate_limited"); r.header.Get("Retry-After") != "2" {
+			t.Errorf("%v", r.header)
+		}
+	}
+	s.want(s.do("PUT", "b", "", asJSON...), 429, "rate_limited")
+	s.want(s.do("GET", "a", ""), 200, "[1,2,3,1]")
+	s.want(s.do("GET", "b", ""), 404, "")
+}
+
 func TestLimits(t *testing.T) {
 	s := newSite(t, func(o *Options) { o.MaxAppend, o.MaxMessage, o.MaxMessages = 2000, 600, 10 })
 	s.want(s.do("PUT", "b", "", "Content-Type", "image/png"), 201, "")
