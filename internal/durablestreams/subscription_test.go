@@ -1,6 +1,7 @@
 package durablestreams
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -144,6 +145,24 @@ func TestLateAck(t *testing.T) {
 	if second := s.claim("two"); second.Generation <= first.Generation {
 		t.Errorf("%+v after %+v", second, first)
 	}
+}
+
+// TestNamedStreams names as many streams as a subscription may, and one more.
+func TestNamedStreams(t *testing.T) {
+	s := newSite(t)
+	list := make([]string, maxNamed+1)
+	for i := range list {
+		list[i] = fmt.Sprintf("in/%d", i)
+	}
+	put := func(list []string) reply {
+		return s.do("PUT", "__ds/subscriptions/p", string(encode(map[string]any{"type": "pull-wake", "wake_stream": "w", "streams": list})))
+	}
+	s.want(put(list), 400, "at most 1000 streams")
+	s.want(put(list[:maxNamed]), 201, "")
+	s.want(s.do("POST", "__ds/subscriptions/p/streams", `{"streams":["in/0","in/1"]}`), 204, "") // they are named already
+	s.want(s.do("POST", "__ds/subscriptions/p/streams", `{"streams":["in/1000"]}`), 400, "at most 1000 streams")
+	s.want(s.do("DELETE", "__ds/subscriptions/p/streams/in/0", ""), 204, "")
+	s.want(s.do("POST", "__ds/subscriptions/p/streams", `{"streams":["in/1000"]}`), 204, "")
 }
 
 // TestWebhookRetry has a receiver that fails first, and one that sends the server elsewhere.
