@@ -261,12 +261,20 @@ func (g *registry) expire(now time.Time) {
 	g.mu.Unlock()
 	for _, st := range over {
 		g.server.log("expire", g.server.lapse(st))
-		g.release(st)
+		g.leave(st)
 	}
 	for _, st := range stale {
 		g.server.log("touch", g.server.saveUse(st))
-		g.release(st)
+		g.leave(st)
 	}
+}
+
+// leave releases a stream that ends by itself. When its change was refused, its life is read again: what is unknown would be
+// forgotten, and nobody would end it.
+func (g *registry) leave(st *stream) {
+	_, err := g.server.lifeOf(st)
+	g.server.log("life", err)
+	g.release(st)
 }
 
 func (s *Server) log(what string, err error) {

@@ -275,6 +275,24 @@ func TestExpiryAsksAgain(t *testing.T) {
 	s.want(s.do("GET", "a", ""), 200, "kept")
 }
 
+// TestRefusedTouch refuses to write down the use of a stream: it is still known as one that ends by itself.
+func TestRefusedTouch(t *testing.T) {
+	var log *flaky
+	s := newSite(t, onFlaky(&log))
+	s.want(s.do("PUT", "a", "", with(asText, hTTL, "3600")...), 201, "")
+	g := &s.ds.streams
+	g.mu.Lock()
+	g.known["a"].touch(nowMS() + time.Hour.Milliseconds())
+	g.mu.Unlock()
+	log.next(0)
+	g.expire(time.Now())
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if st := g.known["a"]; st == nil || !st.settled() {
+		t.Error("it is forgotten")
+	}
+}
+
 // TestRefusedAppends lets producers run into refusals, several appends of each on their way at once: none behind a refused
 // one may take effect before it, so that in the end each message is there once, in order.
 func TestRefusedAppends(t *testing.T) {
