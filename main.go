@@ -41,6 +41,7 @@ func build(c cli.Config) (*cli.Server, error) {
 		Retention:  c.Retention,
 		TailBytes:  int(c.Tail),
 		QueueBytes: int(c.Queue),
+		KeepAll:    true, // durablestreams lets go what it has written down
 		OnFail:     c.OnFail,
 		Verify:     c.Verify,
 		Logger:     c.Logger,
@@ -75,15 +76,17 @@ func edges(c cli.Config, db *store.Store) (*cli.Server, error) {
 	if err != nil {
 		return nil, cli.BadSetting(err)
 	}
+	rates := httpapi.NewRates(httpapi.Rate{PerSecond: c.HTTPRate, Burst: c.HTTPBurst})
 	streams, err := durablestreams.New(durablestreams.Options{
-		Log: db, Authenticate: who, MaxMessage: c.Limits.Data, WebhookLoopback: c.WebhookLoopback, LongPoll: c.LongPoll, Logger: c.Logger,
+		Log: db, Authenticate: who, MaxMessage: c.Limits.Data, WebhookLoopback: c.WebhookLoopback, LongPoll: c.LongPoll,
+		Charge: rates.Charge, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	api, err := httpapi.New(httpapi.Options{
 		Log: db, Live: engine, Authenticate: who, Limits: wire.Limits(c.Limits), Ready: db.Writable,
-		Rate: httpapi.Rate{PerSecond: c.HTTPRate, Burst: c.HTTPBurst}, Note: db.RetentionPaused, Origins: c.Origins,
+		Rates: rates, Note: db.RetentionPaused, Origins: c.Origins,
 		Version: cli.Version, Logger: c.Logger,
 		Mount: map[string]http.Handler{"/v1/ws": ws, durablestreams.Path: streams, "/demo/": demoHandler()},
 	})

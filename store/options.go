@@ -20,6 +20,7 @@ type Options struct {
 	ReadOnly   bool                                         // for tools: a shared lock, nothing is written, Append and Apply return ErrReadOnly
 	OnFail     func(error)                                  // called once when the store has stopped after a failure of the disk (docs/operations.md)
 	Verify     func(ctx context.Context, path string) error // looks at a finished backup, best in a process of its own; default: Check
+	KeepAll    bool                                         // nothing is trimmed before the first KeepAfter
 	Sparse     bool                                         // a new file takes its events from a sequencer elsewhere, by Apply; seqs may have holes
 
 	pageSize int      // tests: bbolt's page size

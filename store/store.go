@@ -53,7 +53,8 @@ type Store struct {
 	watchers []func(Commit)
 	waiting  []rawRecord // what the journal holds; only ever appended to, or replaced
 	holds    map[*hold]struct{}
-	copies   int // backups under way: trimming waits until they end
+	keep     hold // what KeepAfter keeps
+	copies   int  // backups under way: trimming waits until they end
 
 	ids *idIndex // guards itself
 
@@ -211,6 +212,7 @@ func newStore(path string, o Options, db *bolt.DB) *Store {
 		docs:         make(map[Stream]map[string]*docEntry),
 		tail:         tail{limit: o.TailBytes},
 		holds:        make(map[*hold]struct{}),
+		keep:         firstKeep(&o),
 		interned:     make(map[string]string),
 		sliceEntries: max(1, o.flush.entries/4),
 		stepEvents:   trimEvents,
@@ -306,7 +308,23 @@ func (s *Store) HoldTrim(after Seq) (release func()) {
 	}
 }
 
-// hold is a snapshot that is being read: the events after a seq are needed.
+// KeepAfter keeps trimming from going beyond a seq until the next call. It is for a view of events that has not yet written down what
+// it took from those after the seq, and that goes on with it as the log grows. On a full disk it holds for a minute since the
+// last call only: the view would have to append before it can go on, and trimming is what makes room for that.
+func (s *Store) KeepAfter(seq Seq) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep = hold{after: seq, since: s.opts.now()}
+}
+
+func firstKeep(o *Options) hold {
+	if o.KeepAll {
+		return hold{since: o.now()}
+	}
+	return hold{after: MaxSeq}
+}
+
+// hold is a snapshot that is being read, or a view that is not written down: the events after a seq are needed.
 type hold struct {
 	after Seq
 	since time.Time

@@ -27,7 +27,7 @@ type trimGoal struct {
 }
 
 // Trim removes the events up to a seq from the log, in steps between commits: documents, heads and ids stay. It never goes
-// beyond the checkpoint or into an atomic push: what it cannot remove yet it leaves.
+// beyond the checkpoint or what KeepAfter lets go, nor into an atomic push: what it cannot remove yet it leaves.
 func (s *Store) Trim(ctx context.Context, to Seq) error {
 	for {
 		var more bool
@@ -221,9 +221,10 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 	}
 	s.mu.RLock()
 	from, ckpt, copying := s.floor, s.ckpt, s.copies > 0
-	limit, patient := s.trimLimit()
+	most := s.trimMost()
+	limit, patient := s.trimLimit(most)
 	s.mu.RUnlock()
-	if ckpt.seq <= from.seq {
+	if most <= from.seq {
 		return false, nil
 	}
 	if copying || limit <= from.seq {
@@ -231,7 +232,7 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 		s.counters.trimsHeld.Add(1)
 		return false, nil
 	}
-	want := min(goal.to, ckpt.seq)
+	want := min(goal.to, most)
 	goal.to = min(want, limit)
 	if goal.to <= from.seq && goal.bytes == 0 {
 		return false, nil
@@ -262,14 +263,23 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 	s.trimmed(&t)
 	short := t.floor.seq < want || t.bytes < goal.bytes
 	if patient || !short {
-		s.held(short && limit < ckpt.seq)
+		s.held(short && limit < most)
 	}
 	return t.floor.seq < goal.to || t.bytes < goal.bytes, nil
 }
 
-// trimLimit is how far trimming may go now: to the checkpoint, and, while it is patient, not beyond what a snapshot still needs. s.mu is held.
-func (s *Store) trimLimit() (limit Seq, patient bool) {
-	limit, now := s.ckpt.seq, s.opts.now()
+// trimMost is how far trimming may go at the most: to the checkpoint, and to where KeepAfter wants the rest, unless there has been no
+// room for it to go on. s.mu is held.
+func (s *Store) trimMost() Seq {
+	if s.refuse.Load() != nil && s.opts.now().Sub(s.keep.since) >= 2*trimWait {
+		return s.ckpt.seq
+	}
+	return min(s.ckpt.seq, s.keep.after)
+}
+
+// trimLimit is how far trimming may go now: to most, and, while it is patient, not beyond what a snapshot still needs. s.mu is held.
+func (s *Store) trimLimit(most Seq) (limit Seq, patient bool) {
+	limit, now := most, s.opts.now()
 	if !s.heldAt.IsZero() && now.Sub(s.heldAt) >= 2*trimWait {
 		return limit, false
 	}

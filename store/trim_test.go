@@ -179,6 +179,48 @@ func TestTrimWaitsForSnapshots(t *testing.T) {
 	}
 }
 
+// What is kept for a view stays until the view lets it go, for however long, but not on a full disk, where the view cannot go on.
+func TestTrimKeepsForViews(t *testing.T) {
+	o := quiet()
+	var ahead atomic.Int64
+	o.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	o.KeepAll = true
+	s := openTest(t, filepath.Join(t.TempDir(), "a.tidemark"), o)
+	fill(t, s, 500, func(int) Stream { return "a" })
+	trims := func(to, want Seq) {
+		t.Helper()
+		if err := s.Trim(t.Context(), to); err != nil || s.Floor() != want {
+			t.Fatalf("floor %d, want %d, %v", s.Floor(), want, err)
+		}
+	}
+	trims(100, 0)
+	s.KeepAfter(50)
+	ahead.Add(int64(10 * trimWait))
+	trims(100, 50)
+	release := s.HoldTrim(60)
+	s.KeepAfter(80)
+	trims(100, 60)
+	release()
+	trims(100, 80)
+	refuse := func(r *Refusal) {
+		err := s.onWriter(t.Context(), func() error {
+			s.roomCheck = o.now().Add(time.Hour) // nobody finds out that there is room
+			s.refuse.Store(r)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	refuse(&Refusal{Code: CodeReadOnly})
+	trims(100, 80)
+	ahead.Add(int64(2 * trimWait))
+	trims(100, 100)
+	refuse(nil)
+	s.KeepAfter(MaxSeq)
+	trims(200, 200)
+}
+
 // TestTrimLosesPatience: snapshots of what is the oldest, one after the other, do not keep the log from being trimmed; one that came too late
 // keeps nothing.
 func TestTrimLosesPatience(t *testing.T) {

@@ -46,11 +46,14 @@ func (c *call) post() error {
 		return err
 	}
 	defer c.streams.release(st)
-	l, err := st.living()
+	l, err := c.living(st)
 	if err != nil {
 		return err
 	}
 	if err := c.compose(l, &o, body); err != nil {
+		return err
+	}
+	if err := c.charge(len(o.messages)); err != nil {
 		return err
 	}
 	out, err := c.submit(st, l, &o)
@@ -59,6 +62,17 @@ func (c *call) post() error {
 	}
 	st.touch(nowMS())
 	return c.acknowledge(&o, out)
+}
+
+// charge counts a write of so many messages against the caller. One without any changes a document.
+func (c *call) charge(messages int) error {
+	wait := c.Charge(c.r, c.who.Subject, max(1, messages))
+	if wait == 0 {
+		return nil
+	}
+	seconds := int64((wait + time.Second - 1) / time.Second)
+	return refuse(http.StatusTooManyRequests, string(store.CodeRateLimited), "too many writes in too short a time").
+		with("Retry-After", strconv.FormatInt(seconds, 10))
 }
 
 // compose makes events of the body.
@@ -99,6 +113,11 @@ func (c *call) acknowledge(o *order, out outcome) error {
 // refusal waits for the appends that it was judged behind.
 func (c *call) submit(st *stream, seen *life, o *order) (outcome, error) {
 	ctx := c.r.Context()
+	if seen.implicit && o.marks() != nil { // nothing but its marks tells that this protocol was used
+		if err := c.marks.begin(ctx); err != nil {
+			return outcome{}, err
+		}
+	}
 	for {
 		out, behind, err := c.attempt(st, seen, o)
 		if waited := behind.wait(ctx); ctx.Err() != nil {
@@ -112,7 +131,7 @@ func (c *call) submit(st *stream, seen *life, o *order) (outcome, error) {
 			}
 		}
 		if err == nil && out.dup {
-			out.next, err = c.tail(st.name, st.current.Load())
+			out.next, err = c.tailNow(st)
 		}
 		return out, err
 	}
@@ -128,7 +147,10 @@ func (c *call) attempt(st *stream, seen *life, o *order) (out outcome, behind *f
 	if busy := st.lane.ready(); busy != nil {
 		return outcome{}, busy, errAgain
 	}
-	l, err := st.living()
+	l, err := c.known(st)
+	if err == nil {
+		err = st.usable(l)
+	}
 	if err == nil && l.start() != seen.start() {
 		err = refuse(http.StatusNotFound, "not_found", "the stream was deleted meanwhile")
 	}
@@ -244,7 +266,16 @@ func (c *call) close(st *stream, l *life, o *order) (outcome, *flight, error) {
 	return outcome{next: end, seq: o.claim.seq, closed: true}, nil, err
 }
 
-// tail returns the offset of the stream's end.
+// tailNow returns the offset of the stream's end. The caller does not hold st.mu.
+func (s *Server) tailNow(st *stream) (store.Seq, error) {
+	l, err := s.lifeOf(st)
+	if err != nil {
+		return 0, err
+	}
+	return s.tail(st.name, l)
+}
+
+// tail returns the offset of the end of a stream with that life.
 func (s *Server) tail(name store.Stream, l *life) (store.Seq, error) {
 	if l.Closed {
 		return l.End, nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 // Bounds of subscriptions.
 const (
 	maxSubscriptions = 10_000
+	maxNamed         = 1_000 // streams named by one subscription: each is a document, and all go into every answer about it
 	maxSubID         = 128
 	maxPattern       = 1024
 	maxWild          = 3 // "**" of a pattern: matching costs the path's length to this power
@@ -168,6 +170,8 @@ func (c *call) subConfig(r *subRequest) (config subConfig, err error) {
 	switch {
 	case config.Pattern == "" && len(config.Streams) == 0:
 		return config, invalid("a subscription needs a pattern or streams")
+	case len(config.Streams) > maxNamed:
+		return config, tooManyNamed()
 	case len(config.Pattern) > maxPattern || strings.Count(config.Pattern, "**") > maxWild || len(r.Description) > maxPattern:
 		return config, invalid("the pattern is too long or too wide, or the description too long")
 	case r.Type == "webhook":
@@ -179,6 +183,10 @@ func (c *call) subConfig(r *subRequest) (config subConfig, err error) {
 	wake, err := parseName(strings.TrimPrefix(r.WakeStream, "/"))
 	config.WakeStream = string(wake)
 	return config, err
+}
+
+func tooManyNamed() error {
+	return invalid("a subscription names at most " + strconv.Itoa(maxNamed) + " streams; a pattern can reach any number")
 }
 
 func names(list []string) (out []string, err error) {
@@ -343,6 +351,7 @@ func (c *call) link(sub *subscription, paths []string, explicit bool) error {
 	changed := make(map[string]linkDoc)
 	var list []store.Mutation
 	c.subs.mu.Lock()
+	named := len(sub.named())
 	for _, path := range paths {
 		l, known := sub.links[path]
 		if l.Explicit == explicit {
@@ -356,6 +365,9 @@ func (c *call) link(sub *subscription, paths []string, explicit bool) error {
 		list = append(list, document(linkStream, linkKey(sub.id, path), encode(l)))
 	}
 	c.subs.mu.Unlock()
+	if explicit && named+len(list) > maxNamed {
+		return tooManyNamed()
+	}
 	if len(list) > 0 {
 		if err := appendAll(c.ending, c.Log, list); err != nil {
 			return err
@@ -367,6 +379,9 @@ func (c *call) link(sub *subscription, paths []string, explicit bool) error {
 		if !sub.matches(path) {
 			delete(sub.pending, path)
 		}
+	}
+	if sub.config.Type == "pull-wake" && sub.phase == waking && len(sub.pending) == 0 {
+		sub.rest() // nobody can claim it, so nobody would end it
 	}
 	c.subs.mu.Unlock()
 	c.w.WriteHeader(http.StatusNoContent)

@@ -85,13 +85,13 @@ func (c *call) putFork(st *stream, w wish, body []byte) error {
 
 // forkable returns the life of a source that can be forked as wished.
 func (c *call) forkable(source *stream, w *wish) (*life, error) {
-	known, err := c.fresh(source)
+	l, err := c.fresh(source)
 	if err != nil {
 		return nil, err
 	}
-	l, err := source.living()
+	err = source.usable(l)
 	switch {
-	case err != nil && known.exists && (known.Hidden || known.Forks > 0):
+	case err != nil && l.exists && (l.Hidden || l.Forks > 0):
 		return nil, refuse(http.StatusConflict, "gone", "the source was deleted")
 	case err != nil:
 		return nil, err
@@ -181,17 +181,23 @@ func (s *Server) fresh(st *stream) (*life, error) {
 	if err := s.drain(st); err != nil {
 		return nil, err
 	}
-	if st.current.Load() == nil {
-		if err := s.load(st); err != nil {
-			return nil, err
-		}
-	}
-	return st.current.Load(), nil
+	return s.known(st)
 }
 
-// remove deletes a stream, or hides it while forks of it live; as one with it go the sources that were only waiting for
-// their last fork. by is who asked for it.
+// remove deletes a stream. by is who asked for it.
 func (s *Server) remove(st *stream, by string) error {
+	return s.removeIf(st, by, func(*life) bool { return true })
+}
+
+// lapse deletes a stream whose time is over. It asks in its turn, when nobody else can change the stream: meanwhile it may have
+// been used, or made anew.
+func (s *Server) lapse(st *stream) error {
+	return s.removeIf(st, "", func(l *life) bool { return st.ended(l, time.Now()) })
+}
+
+// removeIf deletes a stream that still is as wanted, or hides it while forks of it live; as one with it go the sources that
+// were only waiting for their last fork.
+func (s *Server) removeIf(st *stream, by string, wanted func(*life) bool) error {
 	s.forking.Lock()
 	defer s.forking.Unlock()
 	st.mu.Lock()
@@ -200,7 +206,7 @@ func (s *Server) remove(st *stream, by string) error {
 	switch {
 	case err != nil:
 		return err
-	case !l.exists || l.Hidden:
+	case !l.exists || l.Hidden || !wanted(l):
 		return nil
 	case l.Forks > 0:
 		next := l.meta

@@ -76,6 +76,19 @@ func (s *site) reopen() {
 	s.open()
 }
 
+// kill ends the server as kill -9 does, as far as the log can tell, and opens the log again.
+func (s *site) kill() {
+	s.t.Helper()
+	s.ds.Drain()
+	s.web.Close()
+	s.ds.subs.close()
+	s.ds.running.Wait()
+	if err := s.db.Close(); err != nil {
+		s.t.Error(err)
+	}
+	s.open()
+}
+
 type reply struct {
 	status int
 	header http.Header

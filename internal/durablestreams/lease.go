@@ -95,10 +95,12 @@ func (c *call) lease(id string, r *wakeRequest) (*subscription, error) {
 		r.Generation == sub.config.Generation && subtle.ConstantTimeCompare([]byte(token), []byte(sub.token)) == 1
 	if !same {
 		sub.turn.Unlock()
-		return nil, refuse(http.StatusConflict, "FENCED", "this wake is over")
+		return nil, fenced()
 	}
 	return sub, nil
 }
+
+func fenced() *refusal { return refuse(http.StatusConflict, "FENCED", "this wake is over") }
 
 // ackWake takes over how far a worker has come. It ends the wake, or keeps the lease alive.
 func (c *call) ackWake(id string) error {
@@ -112,15 +114,19 @@ func (c *call) ackWake(id string) error {
 		return err
 	}
 	c.subs.mu.Lock()
-	next := false
-	if r.Done {
+	next, over := false, sub.wake != r.Wake // the lease may have run out while the acks were written
+	switch {
+	case r.Done:
 		sub.rest()
 		next = len(sub.pending) > 0
-	} else {
+	case !over:
 		sub.phase, sub.deadline = live, time.Now().Add(sub.lease())
 	}
 	c.subs.mu.Unlock()
 	c.subs.poke()
+	if over && !r.Done {
+		return fenced()
+	}
 	return c.sendJSON(http.StatusOK, map[string]any{"ok": true, "next_wake": next})
 }
 

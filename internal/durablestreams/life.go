@@ -130,21 +130,18 @@ const maxTTL = 100 * 366 * 24 * 3600
 
 // clear deletes a stream whose time is over, so that what it was a fork of learns of it.
 func (c *call) clear(st *stream) error {
-	l := st.current.Load()
-	if l != nil && l.mortal() && l.Forks == 0 && st.ended(l, time.Now()) {
-		return c.remove(st, "")
+	l, err := c.lifeOf(st)
+	if err == nil && l.mortal() && l.Forks == 0 && st.ended(l, time.Now()) {
+		err = c.lapse(st)
 	}
-	return nil
+	return err
 }
 
 // confirm answers a PUT of a stream that exists: 200 when it is as wished. false: there is none. The caller holds st.mu.
 func (c *call) confirm(st *stream, w wish) (bool, error) {
-	l := st.current.Load()
-	if l == nil {
-		if err := c.load(st); err != nil {
-			return true, err
-		}
-		l = st.current.Load()
+	l, err := c.known(st)
+	if err != nil {
+		return true, err
 	}
 	over := st.ended(l, time.Now())
 	switch {
@@ -203,6 +200,9 @@ func (c *call) create(st *stream, m meta, lead []store.Mutation, body []byte, ot
 		}
 		o.messages = slices.Concat(lead, list)
 	}
+	if err := c.charge(len(o.messages)); err != nil {
+		return err
+	}
 	if err := c.drain(st); err != nil {
 		return err
 	}
@@ -216,7 +216,10 @@ func (c *call) create(st *stream, m meta, lead []store.Mutation, body []byte, ot
 	if _, err := c.commit(p, append(others, change{st, m})...); err != nil {
 		return err
 	}
-	l := st.current.Load()
+	l, err := c.known(st)
+	if err != nil {
+		return err
+	}
 	tail, err := c.tail(st.name, l)
 	if err != nil {
 		return err
@@ -267,7 +270,7 @@ func (c *call) head() error {
 		return err
 	}
 	defer c.streams.release(st)
-	l, err := st.living()
+	l, err := c.living(st)
 	if err != nil {
 		return err
 	}
@@ -288,7 +291,10 @@ func (c *call) delete() error {
 		return err
 	}
 	defer c.streams.release(st)
-	if _, err := st.living(); err != nil {
+	if _, err := c.living(st); err != nil {
+		return err
+	}
+	if err := c.charge(0); err != nil {
 		return err
 	}
 	if err := c.remove(st, c.who.Subject); err != nil {

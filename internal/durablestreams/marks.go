@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"time"
 
 	"tidemark/store"
 )
@@ -14,11 +15,15 @@ import (
 type marks struct {
 	log Log
 
+	saving sync.Mutex // held by save, so that no document is followed by an older one
+
 	mu      sync.Mutex
 	overlay map[string]*overlaid // by markKey
 	dirty   int                  // entries of overlay that are newer than their documents
 	head    store.Seq            // everything up to here is folded
 	saved   store.Seq            // the checkpoint
+	free    store.Seq            // trimming may go so far: documents have all that was said up to there
+	since   time.Time            // with dirty: when that began
 	kept    bool                 // there is a checkpoint in the log
 	used    bool                 // the log has something of this protocol, so a start without a checkpoint would be long
 }
@@ -30,10 +35,12 @@ type overlaid struct {
 
 // Bounds of the view.
 const (
-	markLag    = 64 << 10 // events behind at which the checkpoint moves
-	markDirty  = 8 << 10  // entries that wait for it
-	markMemory = 64 << 10 // entries kept in memory
-	markPush   = 500      // entries written by one push
+	markLag    = 64 << 10        // events behind at which the checkpoint moves
+	markDirty  = 8 << 10         // entries that wait for it
+	markWait   = 5 * time.Second // how long they wait, so that trimming, which waits for them, is not held up for longer
+	markKeep   = 4 << 10         // the same in events
+	markMemory = 64 << 10        // entries kept in memory
+	markPush   = 500             // entries written by one push
 )
 
 // markKey names an entry. Stream names hold no "*", so the parts cannot run into each other. The empty producer stands for
@@ -47,13 +54,14 @@ type markCheckpoint struct {
 	Through store.Seq `json:"through"`
 }
 
-// openMarks folds the log from the checkpoint on. Without one nothing of this protocol was ever written.
+// openMarks folds the log from the checkpoint on. Without one, and without a stream's document, no marks were ever written.
 func openMarks(log Log) (*marks, error) {
 	v := &marks{log: log, overlay: make(map[string]*overlaid)}
 	doc, ok, err := log.Doc(producerStream, checkpointKey)
 	if err != nil {
 		return nil, err
 	}
+	log.KeepAfter(0)
 	if !ok {
 		used, err := log.Documents(store.Only(metaStream), store.DocKey{}, 1)
 		if err != nil {
@@ -61,6 +69,7 @@ func openMarks(log Log) (*marks, error) {
 		}
 		if len(used.Docs) == 0 {
 			v.head, v.saved = log.Head(), log.Head()
+			v.letGo()
 			return v, nil
 		}
 	} else {
@@ -69,7 +78,7 @@ func openMarks(log Log) (*marks, error) {
 		if err := json.Unmarshal(doc.Data, &c); err != nil {
 			return nil, err
 		}
-		v.saved = c.Through
+		v.saved, v.free = c.Through, c.Through
 	}
 	head := log.Head()
 	for _, f := range []store.Filter{store.All, store.Only(metaStream)} {
@@ -78,10 +87,11 @@ func openMarks(log Log) (*marks, error) {
 		}
 	}
 	v.head = max(v.head, head)
+	v.letGo()
 	return v, nil
 }
 
-// catchUp folds what the log still has; what was trimmed was folded before, but for a crash at just that moment.
+// catchUp folds what the log still has; of what was trimmed, documents have what must be known.
 func (v *marks) catchUp(f store.Filter, after store.Seq) error {
 	for {
 		page, err := v.log.Read(f, after, store.PageLimit{Bytes: 1 << 20})
@@ -123,6 +133,17 @@ func (v *marks) fold(events []store.Event) {
 	}
 }
 
+// letGo tells the log what may be trimmed: what documents know, and everything while nothing is dirty. It is called when all events
+// up to v.head are folded.
+func (v *marks) letGo() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.dirty == 0 {
+		v.free = v.head
+	}
+	v.log.KeepAfter(v.free)
+}
+
 func (v *marks) set(key string, m mark) {
 	e := v.overlay[key]
 	if e == nil {
@@ -133,7 +154,9 @@ func (v *marks) set(key string, m mark) {
 		return
 	}
 	if !e.dirty {
-		e.dirty = true
+		if e.dirty = true; v.dirty == 0 {
+			v.since = time.Now()
+		}
 		v.dirty++
 	}
 	e.mark = m
@@ -161,11 +184,13 @@ func (v *marks) get(name store.Stream, producer string, start store.Seq) (mark, 
 	return m, m.At > start, nil
 }
 
-// due reports whether the documents should be brought up to the overlay: they are far behind, or there are none at all.
-func (v *marks) due() bool {
+// due reports whether the documents should be brought up to the overlay: they are far behind, or keep trimming waiting, or there
+// are none at all.
+func (v *marks) due(now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.dirty >= markDirty || v.used && (!v.kept || v.head >= v.saved+markLag)
+	waited := v.dirty > 0 && (v.head >= v.free+markKeep || now.Sub(v.since) >= markWait)
+	return waited || v.dirty >= markDirty || v.used && (!v.kept || v.head >= v.saved+markLag)
 }
 
 // worth reports whether a start would be shorter with a new checkpoint.
@@ -178,6 +203,8 @@ func (v *marks) worth() bool {
 // save writes the documents of what is dirty, then the checkpoint. Documents without their checkpoint do no harm: folding
 // again what they contain changes nothing.
 func (v *marks) save(ctx context.Context) error {
+	v.saving.Lock()
+	defer v.saving.Unlock()
 	v.mu.Lock()
 	through := v.head
 	var batch []store.Mutation
@@ -188,7 +215,7 @@ func (v *marks) save(ctx context.Context) error {
 			written[key] = e.At
 		}
 	}
-	behind := through > v.saved
+	behind := through > v.saved || !v.kept
 	v.mu.Unlock()
 	if !behind {
 		return nil
@@ -201,17 +228,35 @@ func (v *marks) save(ctx context.Context) error {
 		}
 		batch = batch[n:]
 	}
+	v.written(through, written)
+	v.letGo()
+	return nil
+}
+
+// begin makes sure that the next start looks for marks: of a log with neither checkpoint nor a stream's document it would not.
+func (v *marks) begin(ctx context.Context) error {
+	v.mu.Lock()
+	sure := v.kept || v.used
+	v.mu.Unlock()
+	if sure {
+		return nil
+	}
+	return v.save(ctx)
+}
+
+// written takes over that documents have the marks of these keys, and all up to a seq.
+func (v *marks) written(through store.Seq, marks map[string]store.Seq) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.saved, v.kept = through, true
-	for key, at := range written {
+	v.saved, v.free, v.kept = through, through, true
+	v.since = time.Now()
+	for key, at := range marks {
 		if e := v.overlay[key]; e != nil && e.dirty && e.At == at {
 			e.dirty = false
 			v.dirty--
 		}
 	}
 	v.shrink()
-	return nil
 }
 
 // shrink forgets entries that their documents know as well.

@@ -59,7 +59,7 @@ func (c *call) get() error {
 		return err
 	}
 	defer c.streams.release(st)
-	l, err := st.living()
+	l, err := c.living(st)
 	if err != nil {
 		return err
 	}
@@ -268,7 +268,7 @@ func (c *call) poll(st *stream, q question) error {
 
 // look reads what is behind the offset now, of a stream that still lives.
 func (s *Server) look(st *stream, q *question) (*life, chunk, error) {
-	l, err := st.living()
+	l, err := s.living(st)
 	if err != nil {
 		return nil, chunk{}, err
 	}

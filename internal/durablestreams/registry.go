@@ -22,8 +22,8 @@ type stream struct {
 	name store.Stream
 	pins int // users of this very struct; guarded by the registry
 
-	used    atomic.Int64 // Unix ms of the last read or write
-	current atomic.Pointer[life]
+	used    atomic.Int64         // Unix ms of the last read or write
+	current atomic.Pointer[life] // nil: nobody knows, but the log; see known
 
 	mu   sync.Mutex // order of writes: held while they are judged and queued, not while they are committed
 	lane lane
@@ -155,18 +155,46 @@ func (st *stream) ended(l *life, now time.Time) bool {
 	return (l.TTL != nil || l.Expires != 0) && !now.Before(d)
 }
 
-// living returns the stream's life, or why it cannot be used: 404, or 410 while forks of it live.
-func (st *stream) living() (*life, error) {
-	l := st.current.Load()
-	switch {
-	case !l.exists:
-		return nil, refuse(404, "not_found", "there is no such stream")
-	case l.Hidden, st.ended(l, time.Now()) && l.Forks > 0:
-		return nil, refuse(410, "gone", "the stream was deleted, but for its forks")
-	case st.ended(l, time.Now()):
-		return nil, refuse(404, "not_found", "there is no such stream")
+// known returns the stream's life, from the log when nobody could tell what came of a change of it. The caller holds st.mu.
+func (s *Server) known(st *stream) (*life, error) {
+	if l := st.current.Load(); l != nil {
+		return l, nil
 	}
-	return l, nil
+	if err := s.load(st); err != nil {
+		return nil, err
+	}
+	return st.current.Load(), nil
+}
+
+// lifeOf is known for those who do not hold st.mu.
+func (s *Server) lifeOf(st *stream) (*life, error) {
+	if l := st.current.Load(); l != nil {
+		return l, nil
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return s.known(st)
+}
+
+// living returns the stream's life, or why it cannot be used. The caller does not hold st.mu.
+func (s *Server) living(st *stream) (*life, error) {
+	l, err := s.lifeOf(st)
+	if err == nil {
+		err = st.usable(l)
+	}
+	return l, err
+}
+
+// usable returns nil, or why the stream cannot be used: 404, or 410 while forks of it live.
+func (st *stream) usable(l *life) error {
+	over := st.ended(l, time.Now())
+	switch {
+	case l.exists && (l.Hidden || over && l.Forks > 0):
+		return refuse(410, "gone", "the stream was deleted, but for its forks")
+	case !l.exists, over:
+		return refuse(404, "not_found", "there is no such stream")
+	}
+	return nil
 }
 
 // loadMortal brings the streams that end by themselves into memory. How long ago they were used is known only roughly, so
@@ -232,13 +260,21 @@ func (g *registry) expire(now time.Time) {
 	}
 	g.mu.Unlock()
 	for _, st := range over {
-		g.server.log("expire", g.server.remove(st, ""))
-		g.release(st)
+		g.server.log("expire", g.server.lapse(st))
+		g.leave(st)
 	}
 	for _, st := range stale {
 		g.server.log("touch", g.server.saveUse(st))
-		g.release(st)
+		g.leave(st)
 	}
+}
+
+// leave releases a stream that ends by itself. When its change was refused, its life is read again: what is unknown would be
+// forgotten, and nobody would end it.
+func (g *registry) leave(st *stream) {
+	_, err := g.server.lifeOf(st)
+	g.server.log("life", err)
+	g.release(st)
 }
 
 func (s *Server) log(what string, err error) {

@@ -22,6 +22,9 @@ type Log interface {
 	Head() store.Seq
 	Doc(st store.Stream, key string) (store.Doc, bool, error)
 	Streams(prefix string, after store.Stream, limit int) ([]store.StreamInfo, error)
+	// KeepAfter keeps trimming from going beyond a seq until the next call. A log that others trim lets nothing go before the
+	// first one: store.Options.KeepAll.
+	KeepAfter(seq store.Seq)
 }
 
 // Options configure a Server. Log and Authenticate are needed; zero values of the others mean the defaults.
@@ -37,6 +40,10 @@ type Options struct {
 	MaxMessage  int // bytes of one JSON message, and of one event of bytes; default 256 KiB, the store's limit
 	MaxMessages int // messages of one append; default 10,000
 	MaxStreams  int // streams whose state is kept in memory; default 16,384
+
+	// Charge counts n writes of a request against its caller, and returns 0, or how long to wait before they may come;
+	// default: any number may.
+	Charge func(r *http.Request, subject string, n int) (wait time.Duration)
 
 	// WebhookLoopback lets webhooks go to this machine, over plain HTTP: for development only, because whoever may create
 	// subscriptions can then make the server call its own neighbours.
@@ -109,6 +116,9 @@ func (o *Options) validate() error {
 			*n.have = n.want
 		}
 	}
+	if o.Charge == nil {
+		o.Charge = func(*http.Request, string, int) time.Duration { return 0 }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -138,6 +148,7 @@ func (s *Server) Close() error {
 // watch runs on the log's own goroutine: it only folds, and wakes who waits.
 func (s *Server) watch(c store.Commit) {
 	s.marks.fold(c.Events)
+	s.marks.letGo()
 	s.waiters.wake(c.Events)
 	s.subs.note(c.Events)
 }
@@ -218,7 +229,7 @@ func (s *Server) housekeep() {
 		case <-tick.C:
 		}
 		s.streams.expire(time.Now())
-		if s.marks.due() {
+		if s.marks.due(time.Now()) {
 			if err := s.marks.save(s.ending); err != nil && s.ending.Err() == nil {
 				s.Logger.Debug("durablestreams: checkpoint", "err", err)
 			}

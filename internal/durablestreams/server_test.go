@@ -1,9 +1,12 @@
 package durablestreams
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -112,21 +115,82 @@ func TestCheckpoint(t *testing.T) {
 	s.want(s.do("GET", "a", ""), 200, "x")
 }
 
+// TestTrimWaitsForMarks trims all that the log lets go and kills the server: what producers have said is known.
+func TestTrimWaitsForMarks(t *testing.T) {
+	s := newSite(t)
+	say := func(seq string, status int) {
+		t.Helper()
+		s.want(s.do("POST", "a", seq, with(asText, claimOf("p", "0", seq)...)...), status, "")
+	}
+	trim := func() {
+		t.Helper()
+		if err := s.db.Trim(t.Context(), s.db.Head()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.want(s.do("PUT", "a", "", asText...), 201, "")
+	s.want(s.do("PUT", "b", "", asText...), 201, "")
+	trim()
+	if s.db.Floor() != s.db.Head() {
+		t.Errorf("nothing was said, and trimming ends at %d of %d", s.db.Floor(), s.db.Head())
+	}
+	say("0", 200)
+	say("1", 200)
+	trim()
+	s.kill()
+	say("1", 204)
+	say("2", 200)
+	s.want(s.do("POST", "a", "", with([]string{hClosed, "true"}, claimOf("p", "0", "3")...)...), 204, "")
+	trim()
+	s.kill()
+	say("3", 204)
+	if m := s.ds.marks; !m.due(time.Now().Add(markWait)) {
+		t.Error("trimming waits for long")
+	} else if err := m.save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	trim()
+	if s.db.Floor() != s.db.Head() {
+		t.Errorf("all is written down, and trimming ends at %d of %d", s.db.Floor(), s.db.Head())
+	}
+	s.kill()
+	say("3", 204)
+}
+
+// TestFirstMarks writes as a producer to a stream that was made in another way, the first use of this protocol.
+func TestFirstMarks(t *testing.T) {
+	s := newSite(t)
+	m := store.Mutation{ID: store.NewID(), Stream: "a", Type: "said", Data: []byte(`0`)}
+	if _, err := s.db.AppendWait(t.Context(), &store.Push{Mutations: []store.Mutation{m}}); err != nil {
+		t.Fatal(err)
+	}
+	s.want(s.do("POST", "a", "1", with(asJSON, claimOf("p", "0", "0")...)...), 200, "")
+	s.kill()
+	s.want(s.do("POST", "a", "1", with(asJSON, claimOf("p", "0", "0")...)...), 204, "")
+	s.want(s.do("GET", "a", ""), 200, "[0,1]")
+}
+
 // flaky is a log that refuses pushes now and then, as one whose disk is full for a moment.
 type flaky struct {
 	*store.Store
-	mu   sync.Mutex
-	left int // pushes until the next refusal
+	mu    sync.Mutex
+	left  int // pushes until the next refusal
+	after int // and then until the one after it; 0: 7
+
+	before func() // called once before the next push, unless nil
 }
 
 func (f *flaky) Append(ctx context.Context, p *store.Push) error {
 	f.mu.Lock()
 	f.left--
-	refuse := f.left < 0
-	if refuse {
-		f.left = 7
+	refuse, before := f.left < 0, f.before
+	if f.before = nil; refuse {
+		f.left = cmp.Or(f.after, 7)
 	}
 	f.mu.Unlock()
+	if before != nil {
+		before()
+	}
 	if refuse {
 		p.Refused = make([]*store.Refusal, len(p.Mutations))
 		for i := range p.Refused {
@@ -134,6 +198,99 @@ func (f *flaky) Append(ctx context.Context, p *store.Push) error {
 		}
 	}
 	return f.Store.Append(ctx, p)
+}
+
+// next has the log refuse the push after so many others, and then none for long.
+func (f *flaky) next(left int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left, f.after = left, 1<<30
+}
+
+// onFlaky puts a flaky log below the server, which refuses nothing at first.
+func onFlaky(log **flaky) func(*Options) {
+	return func(o *Options) {
+		*log = &flaky{Store: o.Log.(*store.Store), left: 1 << 30}
+		o.Log = *log
+	}
+}
+
+// TestRefusedDelete has readers at a stream of which nobody knows what came of its deletion: they read on, for it is there.
+func TestRefusedDelete(t *testing.T) {
+	var log *flaky
+	s := newSite(t, onFlaky(&log), func(o *Options) { o.LongPoll = time.Minute })
+	s.want(s.do("PUT", "a", `["first"]`, asJSON...), 201, "")
+	res, err := http.Get(s.web.URL + Path + "a?offset=-1&live=sse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	until := func(text string) {
+		t.Helper()
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), text) {
+				return
+			}
+		}
+		t.Fatalf("the reader is let go before %s", text)
+	}
+	until("first")
+	until("upToDate")
+	log.next(0)
+	s.want(s.do("DELETE", "a", ""), 503, "read_only")
+	m := store.Mutation{ID: store.NewID(), Stream: "a", Type: "said", Data: []byte(`"second"`)}
+	if _, err := s.db.AppendWait(t.Context(), &store.Push{Mutations: []store.Mutation{m}}); err != nil {
+		t.Fatal(err)
+	}
+	until("second")
+	log.next(0)
+	s.want(s.do("DELETE", "a", ""), 503, "read_only")
+	s.want(s.do("POST", "a", `"third"`, asJSON...), 204, "")
+	until("third")
+}
+
+// TestExpiryAsksAgain uses a stream that was found to be over before it is removed: it stays.
+func TestExpiryAsksAgain(t *testing.T) {
+	s := newSite(t)
+	s.want(s.do("PUT", "a", "kept", with(asText, hTTL, "3600")...), 201, "")
+	g := &s.ds.streams
+	st, err := g.get("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ds.forking.Lock()
+	st.used.Store(1)
+	done := make(chan struct{})
+	go func() { defer close(done); g.expire(time.Now()) }()
+	for pins := 0; pins < 2; runtime.Gosched() {
+		g.mu.Lock()
+		pins = st.pins
+		g.mu.Unlock()
+	}
+	st.touch(nowMS())
+	s.ds.forking.Unlock()
+	<-done
+	g.release(st)
+	s.want(s.do("GET", "a", ""), 200, "kept")
+}
+
+// TestRefusedTouch refuses to write down the use of a stream: it is still known as one that ends by itself.
+func TestRefusedTouch(t *testing.T) {
+	var log *flaky
+	s := newSite(t, onFlaky(&log))
+	s.want(s.do("PUT", "a", "", with(asText, hTTL, "3600")...), 201, "")
+	g := &s.ds.streams
+	g.mu.Lock()
+	g.known["a"].touch(nowMS() + time.Hour.Milliseconds())
+	g.mu.Unlock()
+	log.next(0)
+	g.expire(time.Now())
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if st := g.known["a"]; st == nil || !st.settled() {
+		t.Error("it is forgotten")
+	}
 }
 
 // TestRefusedAppends lets producers run into refusals, several appends of each on their way at once: none behind a refused
@@ -237,6 +394,32 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s: %d %s, want %s", path, r.status, r.body, want)
 		}
 	}
+}
+
+func TestRate(t *testing.T) {
+	left := 5
+	s := newSite(t, func(o *Options) {
+		o.Charge = func(_ *http.Request, subject string, n int) time.Duration {
+			if subject != "ann" || n > left {
+				return 1500 * time.Millisecond
+			}
+			left -= n
+			return 0
+		}
+	})
+	s.want(s.do("PUT", "a", "", asJSON...), 201, "")
+	s.want(s.do("PUT", "a", "", asJSON...), 200, "") // writes nothing
+	s.want(s.do("POST", "a", `[1,2,3]`, asJSON...), 204, "")
+	s.want(s.do("POST", "a", `[1,2]`, asJSON...), 429, "rate_limited")
+	s.want(s.do("POST", "a", `1`, asJSON...), 204, "")
+	for _, method := range []string{"POST", "DELETE"} {
+		if r := s.want(s.do(method, "a", `1`, asJSON...), 429, "rate_limited"); r.header.Get("Retry-After") != "2" {
+			t.Errorf("%v", r.header)
+		}
+	}
+	s.want(s.do("PUT", "b", "", asJSON...), 429, "rate_limited")
+	s.want(s.do("GET", "a", ""), 200, "[1,2,3,1]")
+	s.want(s.do("GET", "b", ""), 404, "")
 }
 
 func TestLimits(t *testing.T) {

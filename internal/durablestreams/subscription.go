@@ -59,6 +59,7 @@ type subscription struct {
 	token    string // what its holder must show
 	holder   string
 	deadline time.Time // of the lease, or when a failed webhook is tried again
+	again    time.Time // no wake is begun before: the log refused the last one
 	failures int
 	sending  bool // a webhook is on its way
 	deleted  bool

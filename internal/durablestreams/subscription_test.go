@@ -1,6 +1,7 @@
 package durablestreams
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -96,6 +97,72 @@ func TestPullWake(t *testing.T) {
 	s.want(s.act("ack", fifth, fifth.body(true)), 410, "SUBSCRIPTION_GONE")
 	s.reopen()
 	s.want(s.do("GET", "__ds/subscriptions/p", ""), 404, "SUBSCRIPTION_NOT_FOUND")
+}
+
+// TestRefusedWake refuses to write a wake down: it comes a little later.
+func TestRefusedWake(t *testing.T) {
+	var log *flaky
+	s := newSite(t, onFlaky(&log))
+	s.want(s.do("PUT", "__ds/subscriptions/p", `{"type":"pull-wake","pattern":"in/*","wake_stream":"w"}`), 201, "")
+	log.next(1)
+	s.want(s.do("PUT", "in/a", `[1]`, asJSON...), 201, "")
+	s.wakes(1)
+}
+
+// TestDropPending takes away the only stream with news before anybody claims it: news of another one wake again.
+func TestDropPending(t *testing.T) {
+	s := newSite(t)
+	s.want(s.do("PUT", "__ds/subscriptions/p", `{"type":"pull-wake","streams":["in/a","in/b"],"wake_stream":"w"}`), 201, "")
+	s.want(s.do("PUT", "in/a", `[1]`, asJSON...), 201, "")
+	s.wakes(1)
+	s.want(s.do("DELETE", "__ds/subscriptions/p/streams/in/a", ""), 204, "")
+	s.want(s.do("POST", "__ds/subscriptions/p/claim", `{"worker":"x"}`), 409, "NO_PENDING_WORK")
+	s.want(s.do("PUT", "in/b", `[1]`, asJSON...), 201, "")
+	s.wakes(2)
+	if c := s.claim("one"); len(c.Streams) != 1 || c.Streams[0].Path != "in/b" {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestLateAck lets a lease run out while its holder's acks are on their way to the disk.
+func TestLateAck(t *testing.T) {
+	var log *flaky
+	s := newSite(t, onFlaky(&log))
+	s.want(s.do("PUT", "__ds/subscriptions/p", `{"type":"pull-wake","pattern":"in/*","wake_stream":"w"}`), 201, "")
+	s.want(s.do("PUT", "in/a", `[1]`, asJSON...), 201, "")
+	s.wakes(1)
+	first := s.claim("one")
+	log.mu.Lock()
+	log.before = func() {
+		s.ds.subs.mu.Lock()
+		s.ds.subs.known["p"].deadline = time.Now()
+		s.ds.subs.mu.Unlock()
+		s.ds.subs.due(time.Now())
+	}
+	log.mu.Unlock()
+	s.want(s.act("ack", first, first.body(false, ack{"in/a", formatOffset(1)})), 409, "FENCED")
+	s.wakes(2)
+	if second := s.claim("two"); second.Generation <= first.Generation {
+		t.Errorf("%+v after %+v", second, first)
+	}
+}
+
+// TestNamedStreams names as many streams as a subscription may, and one more.
+func TestNamedStreams(t *testing.T) {
+	s := newSite(t)
+	list := make([]string, maxNamed+1)
+	for i := range list {
+		list[i] = fmt.Sprintf("in/%d", i)
+	}
+	put := func(list []string) reply {
+		return s.do("PUT", "__ds/subscriptions/p", string(encode(map[string]any{"type": "pull-wake", "wake_stream": "w", "streams": list})))
+	}
+	s.want(put(list), 400, "at most 1000 streams")
+	s.want(put(list[:maxNamed]), 201, "")
+	s.want(s.do("POST", "__ds/subscriptions/p/streams", `{"streams":["in/0","in/1"]}`), 204, "") // they are named already
+	s.want(s.do("POST", "__ds/subscriptions/p/streams", `{"streams":["in/1000"]}`), 400, "at most 1000 streams")
+	s.want(s.do("DELETE", "__ds/subscriptions/p/streams/in/0", ""), 204, "")
+	s.want(s.do("POST", "__ds/subscriptions/p/streams", `{"streams":["in/1000"]}`), 204, "")
 }
 
 // TestWebhookRetry has a receiver that fails first, and one that sends the server elsewhere.

@@ -26,8 +26,8 @@ type subscriptions struct {
 
 // Bounds of webhooks.
 const (
-	maxCalls     = 16 // at once
-	firstRetry   = time.Second
+	maxCalls     = 16          // at once
+	firstRetry   = time.Second // also of a wake that the log refused
 	slowestRetry = time.Minute
 )
 
@@ -94,8 +94,10 @@ func (s *subscriptions) due(now time.Time) (list []*subscription, next time.Dura
 		retry := sub.config.Type == "webhook" && sub.phase == waking && !sub.sending
 		switch {
 		case len(sub.pending) == 0 && sub.phase == idle:
-		case sub.phase == idle, retry && !now.Before(sub.deadline):
+		case sub.phase == idle && !now.Before(sub.again), retry && !now.Before(sub.deadline):
 			list = append(list, sub)
+		case sub.phase == idle:
+			next = min(next, sub.again.Sub(now))
 		case sub.phase == live || retry:
 			next = min(next, max(time.Millisecond, sub.deadline.Sub(now)))
 		}
@@ -113,6 +115,7 @@ func (s *subscriptions) start(sub *subscription, slots chan struct{}) {
 	if fresh {
 		if err := s.begin(sub, waking, kind == "pull-wake"); err != nil {
 			s.server.log("wake", err)
+			s.postpone(sub)
 			return
 		}
 	}
@@ -134,6 +137,14 @@ func (s *subscriptions) start(sub *subscription, slots chan struct{}) {
 		case <-s.server.ending.Done():
 		}
 	})
+}
+
+// postpone has a wake that could not be written down tried again.
+func (s *subscriptions) postpone(sub *subscription) {
+	s.mu.Lock()
+	sub.again = time.Now().Add(firstRetry)
+	s.mu.Unlock()
+	s.poke() // what the loop knows of the next time is older
 }
 
 // begin opens the next generation and writes that down, for a pull-wake together with the event that workers wait for. The

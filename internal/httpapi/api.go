@@ -45,7 +45,7 @@ type Options struct {
 	Ready        func() error  // nil, or why appends are refused now; default: always ready
 	Note         func() string // what else the operator should know of a server that is ready; default: nothing
 	Origins      []string      // of pages in browsers that may call the API, as --origin lists them; default: none
-	Rate         Rate          // mutations and signals that one caller may send; default: any number
+	Rates        *Rates        // of mutations and signals; default: any number
 	Heartbeat    time.Duration // between comments on a silent stream of server-sent events; default 15 s
 	Stall        time.Duration // a write that makes no progress for so long ends the answer; default 30 s
 	Version      string        // told in the OpenAPI description; default "dev"
@@ -59,7 +59,6 @@ type Options struct {
 // API is the handler. It is safe for concurrent use.
 type API struct {
 	Options
-	rates   rates
 	pages   origin.Policy
 	openapi []byte
 	ending  context.Context
@@ -83,7 +82,7 @@ func New(o Options) (*API, error) {
 	if o.Log == nil || o.Live == nil || o.Authenticate == nil {
 		return nil, errors.New("httpapi: Log, Live and Authenticate are needed")
 	}
-	if o.Heartbeat < 0 || o.Stall < 0 || o.Rate.PerSecond < 0 || o.Rate.Burst < 0 {
+	if o.Heartbeat < 0 || o.Stall < 0 || o.Rates.negative() {
 		return nil, errors.New("httpapi: options: a limit is negative")
 	}
 	o.Limits = o.Limits.WithDefaults()
@@ -109,7 +108,7 @@ func New(o Options) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: %w", err)
 	}
-	a := &API{Options: o, rates: newRates(o.Rate), pages: pages}
+	a := &API{Options: o, pages: pages}
 	a.openapi = describe(o.Version)
 	a.ending, a.end = context.WithCancel(context.Background())
 	return a, nil

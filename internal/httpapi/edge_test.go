@@ -102,7 +102,7 @@ func TestSignals(t *testing.T) {
 }
 
 func TestRate(t *testing.T) {
-	s := newServer(t, func(o *Options) { o.Rate = Rate{PerSecond: 0.5, Burst: 2} })
+	s := newServer(t, func(o *Options) { o.Rates = NewRates(Rate{PerSecond: 0.5, Burst: 2}) })
 	s.say("a", "1")
 	s.say("a", "2")
 	r := s.want(s.do("POST", "/v1/events/a", mutation(`"data":3`)), 429, `"later":true,"retry_after_ms":`)
@@ -113,7 +113,7 @@ func TestRate(t *testing.T) {
 }
 
 func TestRatesForget(t *testing.T) {
-	r := newRates(Rate{PerSecond: 10})
+	r := NewRates(Rate{PerSecond: 10})
 	now := time.Unix(0, 0)
 	for i := range 3 * maxCallers {
 		if r.take(strconv.Itoa(i), 1, now) != 0 {

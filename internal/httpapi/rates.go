@@ -19,8 +19,9 @@ type Rate struct {
 // maxCallers bounds the memory of the rates: after so many others, a caller who has not written meanwhile is forgotten.
 const maxCallers = 10_000
 
-// rates holds a bucket of tokens per caller, in two generations: the older one is forgotten as a whole.
-type rates struct {
+// Rates holds a bucket of tokens per caller, in two generations: the older one is forgotten as a whole. It is safe for concurrent
+// use, and may be shared by all that takes writes over HTTP. A nil *Rates bounds nothing.
+type Rates struct {
 	rate Rate
 
 	mu         sync.Mutex
@@ -32,16 +33,19 @@ type bucket struct {
 	at     time.Time
 }
 
-func newRates(r Rate) rates {
+// NewRates returns full buckets for everybody.
+func NewRates(r Rate) *Rates {
 	if r.Burst == 0 {
 		r.Burst = max(1, int(r.PerSecond))
 	}
-	return rates{rate: r, young: make(map[string]*bucket)}
+	return &Rates{rate: r, young: make(map[string]*bucket)}
 }
 
+func (r *Rates) negative() bool { return r != nil && (r.rate.PerSecond < 0 || r.rate.Burst < 0) }
+
 // take takes n tokens, or returns how long to wait for them. A request larger than the whole burst takes a full bucket.
-func (r *rates) take(caller string, n int, now time.Time) time.Duration {
-	if r.rate.PerSecond == 0 {
+func (r *Rates) take(caller string, n int, now time.Time) time.Duration {
+	if r == nil || r.rate.PerSecond == 0 {
 		return 0
 	}
 	r.mu.Lock()
@@ -57,7 +61,7 @@ func (r *rates) take(caller string, n int, now time.Time) time.Duration {
 	return 0
 }
 
-func (r *rates) bucket(caller string, now time.Time) *bucket {
+func (r *Rates) bucket(caller string, now time.Time) *bucket {
 	if b := r.young[caller]; b != nil {
 		return b
 	}
@@ -72,13 +76,19 @@ func (r *rates) bucket(caller string, now time.Time) *bucket {
 	return b
 }
 
+// Charge counts n writes of a request against its caller: the subject, or the address where there is none. It returns 0, or how
+// long to wait before they may come.
+func (r *Rates) Charge(req *http.Request, subject string, n int) (wait time.Duration) {
+	caller := "s:" + subject
+	if subject == "" {
+		caller = "a:" + address(req)
+	}
+	return r.take(caller, n, time.Now())
+}
+
 // charge counts n mutations or signals against the caller.
 func (c *call) charge(n int) error {
-	caller := "s:" + c.who.Subject
-	if c.who.Subject == "" {
-		caller = "a:" + address(c.r)
-	}
-	wait := c.rates.take(caller, n, time.Now())
+	wait := c.Rates.Charge(c.r, c.who.Subject, n)
 	if wait == 0 {
 		return nil
 	}
