@@ -225,6 +225,7 @@ func (s *Store) trimStep(goal trimGoal) (more bool, err error) {
 	limit, patient := s.trimLimit(most)
 	s.mu.RUnlock()
 	if most <= from.seq {
+		s.held(false)
 		return false, nil
 	}
 	if copying || limit <= from.seq {

@@ -52,6 +52,37 @@ func TestBudgetGivesInTurn(t *testing.T) {
 	})
 }
 
+// TestWhoGivesUpLetsOthersIn: a large frame that gives up waiting was first in the queue, and small ones behind it fit.
+func TestWhoGivesUpLetsOthersIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(1000)
+		if err := b.Acquire(t.Context(), 300); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		go func() {
+			if b.Acquire(ctx, 400) == nil {
+				t.Error("there was room for the large one")
+			}
+		}()
+		synctest.Wait()
+		small := make(chan struct{})
+		go func() {
+			defer close(small)
+			if b.Acquire(t.Context(), 100) != nil {
+				t.Error("the small one was refused")
+			}
+		}()
+		<-small // nothing is released meanwhile
+		b.Release(300)
+		b.Release(100)
+		if b.Used() != 0 {
+			t.Errorf("%d bytes are left", b.Used())
+		}
+	})
+}
+
 // TestFramesLeaveRoomForPages: however much is declared to come in, pages go out.
 func TestFramesLeaveRoomForPages(t *testing.T) {
 	b := newBudget(1000)

@@ -29,16 +29,15 @@ type claim struct {
 func newBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
 // Acquire takes n bytes, to be called before memory for a frame of that declared length is allocated. It waits while the
-// budget is spent, or half of it by frames: what is only declared must not keep pages from those who read. More than the whole budget is granted
-// when nothing else is on its way. Who waits must hold nothing of the budget, or all who do might wait for each other.
+// budget is spent, or half of it by frames: what is only declared must not keep pages from those who read. More than that half counts as so much. Who waits must hold nothing of the budget, or all who do might wait for each other.
 func (b *Budget) Acquire(ctx context.Context, n int) error {
 	b.mu.Lock()
-	if len(b.waiting) == 0 && b.fits(int64(n)) {
-		b.take(int64(n))
+	if len(b.waiting) == 0 && b.fits(b.share(n)) {
+		b.take(b.share(n))
 		b.mu.Unlock()
 		return nil
 	}
-	c := &claim{n: int64(n), granted: make(chan struct{})}
+	c := &claim{n: b.share(n), granted: make(chan struct{})}
 	b.waiting = append(b.waiting, c)
 	b.stats.waits++
 	b.mu.Unlock()
@@ -52,8 +51,11 @@ func (b *Budget) Acquire(ctx context.Context, n int) error {
 }
 
 func (b *Budget) fits(n int64) bool {
-	return b.used == 0 || b.used+n <= b.limit && (b.inbound == 0 || b.inbound+n <= b.limit/2)
+	return b.used == 0 || b.used+n <= b.limit && b.inbound+n <= b.limit/2
 }
+
+// share is what a frame counts: no more than frames may have together, or it would wait until nothing at all is on its way.
+func (b *Budget) share(n int) int64 { return min(int64(n), b.limit/2) }
 
 // take takes n bytes for a frame. b.mu is held.
 func (b *Budget) take(n int64) {
@@ -67,6 +69,7 @@ func (b *Budget) abandon(c *claim) {
 	for i, w := range b.waiting {
 		if w == c {
 			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
+			b.grant() // it may have been the first, and too large
 			b.mu.Unlock()
 			return
 		}
@@ -78,21 +81,26 @@ func (b *Budget) abandon(c *claim) {
 // Release gives back what Acquire took.
 func (b *Budget) Release(n int) {
 	b.mu.Lock()
-	b.inbound -= int64(n)
+	b.inbound -= b.share(n)
 	b.mu.Unlock()
-	b.give(int64(n))
+	b.give(b.share(n))
 }
 
-// give returns bytes and passes them on to those who wait: frames coming in first, then one parked session.
-func (b *Budget) give(n int64) {
-	b.mu.Lock()
-	b.used -= n
+// grant lets in the frames that wait, oldest first, as far as they fit. b.mu is held.
+func (b *Budget) grant() {
 	for len(b.waiting) > 0 && b.fits(b.waiting[0].n) {
 		b.take(b.waiting[0].n)
 		close(b.waiting[0].granted)
 		b.waiting[0] = nil
 		b.waiting = b.waiting[1:]
 	}
+}
+
+// give returns bytes and passes them on to those who wait: frames coming in first, then one parked session.
+func (b *Budget) give(n int64) {
+	b.mu.Lock()
+	b.used -= n
+	b.grant()
 	var next []*Session
 	if room := b.pageRoom(); len(b.parked) > 0 && room > 0 {
 		k := len(b.parked)

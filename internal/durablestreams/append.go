@@ -32,6 +32,9 @@ type outcome struct {
 // post appends to the stream, closes it, or does both as one.
 func (c *call) post() error {
 	o := order{typ: c.r.Header.Get("Content-Type"), closing: c.r.Header.Get(hClosed) == "true", label: c.r.Header.Get(hSeq)}
+	if len(o.label) > maxLabel {
+		return badRequest("Stream-Seq has at most 512 bytes")
+	}
 	var err error
 	if o.claim, err = parseClaim(c.r.Header); err != nil {
 		return err
@@ -299,8 +302,12 @@ func (c *call) body() ([]byte, error) {
 	return body, nil
 }
 
-// maxProducer bounds the id of a producer, which becomes part of a key.
-const maxProducer = 512
+// Bounds of what becomes part of a producer's mark: of its id, which is in the key, and of the writer's own sequence. A mark that no limit of the
+// server lets be written down would keep the log from being trimmed.
+const (
+	maxProducer = 512
+	maxLabel    = 512
+)
 
 // parseClaim reads the producer's headers: all of them or none.
 func parseClaim(h http.Header) (c claim, err error) {

@@ -95,10 +95,14 @@ func (c *call) find(id string) (*subscription, error) {
 	}
 	c.subs.mu.Unlock()
 	if sub == nil {
-		return nil, refuse(http.StatusNotFound, "SUBSCRIPTION_NOT_FOUND", "there is no such subscription")
+		return nil, noSubscription()
 	}
 	config.Streams = named
 	return sub, c.maySubscribe(&config)
+}
+
+func noSubscription() error {
+	return refuse(http.StatusNotFound, "SUBSCRIPTION_NOT_FOUND", "there is no such subscription")
 }
 
 func (s *subscription) named() (out []string) {
@@ -351,6 +355,10 @@ func (c *call) link(sub *subscription, paths []string, explicit bool) error {
 	changed := make(map[string]linkDoc)
 	var list []store.Mutation
 	c.subs.mu.Lock()
+	if sub.deleted {
+		c.subs.mu.Unlock()
+		return noSubscription()
+	}
 	named := len(sub.named())
 	for _, path := range paths {
 		l, known := sub.links[path]

@@ -50,6 +50,8 @@ func (c *call) claimable(sub *subscription, worker string) error {
 		sub.rest()
 	}
 	switch {
+	case sub.deleted:
+		return noSubscription()
 	case sub.config.Type != "pull-wake":
 		return invalid("only pull-wake subscriptions are claimed")
 	case worker == "":

@@ -65,6 +65,7 @@ func TestRestart(t *testing.T) {
 	step("POST", "a", "x", 409, with(asText, claimOf("p", "3", "2")...)...)
 	step("POST", "a", "3", 204, with(asText, hSeq, "b")...)
 	step("POST", "a", "x", 409, with(asText, hSeq, "b")...)
+	step("POST", "a", "x", 400, with(asText, hSeq, strings.Repeat("c", maxLabel+1))...)
 	step("PUT", "f", "", 201, hForkedFrom, Path+"a")
 	step("POST", "f", "four", 204, asText...)
 	step("POST", "a", "", 204, with([]string{hClosed, "true"}, claimOf("p", "3", "1")...)...)

@@ -124,6 +124,25 @@ func TestDropPending(t *testing.T) {
 	}
 }
 
+// TestWakeOfNothing: what a subscription was to be woken for may be gone, or the subscription itself, when its turn comes.
+func TestWakeOfNothing(t *testing.T) {
+	s := newSite(t)
+	s.want(s.do("PUT", "__ds/subscriptions/p", `{"type":"pull-wake","streams":["in/a"],"wake_stream":"w"}`), 201, "")
+	subs := s.ds.subs
+	subs.mu.Lock()
+	sub := subs.known["p"]
+	subs.mu.Unlock()
+	subs.start(sub, make(chan struct{}, 1))
+	subs.mu.Lock()
+	if sub.phase != idle {
+		t.Error("it was woken for nothing")
+	}
+	sub.deleted = true
+	subs.mu.Unlock()
+	s.want(s.do("POST", "__ds/subscriptions/p/claim", `{"worker":"x"}`), 404, "SUBSCRIPTION_NOT_FOUND")
+	s.want(s.do("POST", "__ds/subscriptions/p/streams", `{"streams":["in/b"]}`), 404, "SUBSCRIPTION_NOT_FOUND")
+}
+
 // TestLateAck lets a lease run out while its holder's acks are on their way to the disk.
 func TestLateAck(t *testing.T) {
 	var log *flaky

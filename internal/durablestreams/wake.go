@@ -110,7 +110,7 @@ func (s *subscriptions) start(sub *subscription, slots chan struct{}) {
 	sub.turn.Lock()
 	defer sub.turn.Unlock()
 	s.mu.Lock()
-	fresh, kind := sub.phase == idle && !sub.deleted, sub.config.Type
+	fresh, kind := sub.phase == idle && !sub.deleted && len(sub.pending) > 0, sub.config.Type // all of it may have changed since due
 	s.mu.Unlock()
 	if fresh {
 		if err := s.begin(sub, waking, kind == "pull-wake"); err != nil {
