@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"time"
 
 	"tidemark/client"
 	"tidemark/store"
@@ -191,15 +192,20 @@ func (b *Bench) client(ctx context.Context, o client.Options) (*client.Client, e
 	return connect(ctx, b.url(), o)
 }
 
+// connectWait is how long a server has to answer: a client goes on trying for ever.
+const connectWait = 10 * time.Second
+
 func connect(ctx context.Context, url string, o client.Options) (*client.Client, error) {
 	o.URL, o.App = url, "tidemark-bench"
 	c, err := client.New(o)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Connect(ctx); err != nil {
+	first, cancel := context.WithTimeoutCause(ctx, connectWait, fmt.Errorf("bench: no server answers at %s", url))
+	defer cancel()
+	if err := c.Connect(first); err != nil {
 		c.Close()
-		return nil, err
+		return nil, cmp.Or(context.Cause(first), err)
 	}
 	return c, nil
 }

@@ -2,10 +2,24 @@ package bench
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"tidemark/store"
 )
+
+// TestNoServer: where nobody answers, a benchmark ends and says so.
+func TestNoServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits")
+	}
+	b := &Bench{Common: Common{Server: "http://127.0.0.1:1", IDs: "v7"}}
+	err := b.Run(t.Context(), &Append{Clients: 1, Outstanding: 1, Streams: 1, Duration: time.Second})
+	if err == nil || !strings.Contains(err.Error(), "no server answers at http://127.0.0.1:1") {
+		t.Errorf("%v", err)
+	}
+}
 
 // TestPreload holds a preloaded file against the store's own check, and its content against what was asked for.
 func TestPreload(t *testing.T) {
