@@ -25,10 +25,14 @@ func (c *collect) add(r Result) { c.results = append(c.results, r) }
 func sendAll(t *testing.T, c *Client, to *collect, from, n int) {
 	t.Helper()
 	for i := from; i < from+n; i++ {
-		m := mutation(i)
-		if err := c.Send(t.Context(), &m, to.add); err != nil {
-			t.Fatal(err)
-		}
+		sendOne(t, c, to, mutation(i))
+	}
+}
+
+func sendOne(t *testing.T, c *Client, to *collect, m store.Mutation) {
+	t.Helper()
+	if err := c.Send(t.Context(), &m, to.add); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -461,10 +465,7 @@ func TestTooLargeForAFrameIsAnsweredInOrder(t *testing.T) {
 		defer c.Close()
 		var got collect
 		sendAll(t, c, &got, 0, 1)
-		m := oversized(1)
-		if err := c.Send(t.Context(), &m, got.add); err != nil {
-			t.Fatal(err)
-		}
+		sendOne(t, c, &got, oversized(1))
 		sendAll(t, c, &got, 2, 1)
 		l, _ := s.welcome()
 		first := expect[*wire.Push](l)

@@ -252,6 +252,13 @@ func serveRange(l *line, sub uint64, from, to store.Seq) {
 	}
 }
 
+// iterate reads stream a, and takes nothing more until stop.
+func iterate(ctx context.Context, c *Client, stop chan struct{}) {
+	for range c.Updates(ctx, Spec{Filter: store.Only("a"), From: FromStart}) {
+		<-stop
+	}
+}
+
 func TestIteratorThatStopsHoldsBackOnlyItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)
@@ -260,11 +267,7 @@ func TestIteratorThatStopsHoldsBackOnlyItself(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		stop := make(chan struct{})
-		go func() {
-			for range c.Updates(ctx, Spec{Filter: store.Only("a"), From: FromStart}) {
-				<-stop
-			}
-		}()
+		go iterate(ctx, c, stop)
 		synctest.Wait()
 		var g log
 		c.Subscribe(Spec{Filter: store.Only("b"), From: FromNow}, g.handle)
@@ -300,11 +303,7 @@ func TestPresenceOutlivesARenewal(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		stop := make(chan struct{})
-		go func() {
-			for range c.Updates(ctx, Spec{Filter: store.Only("a"), From: FromStart}) {
-				<-stop
-			}
-		}()
+		go iterate(ctx, c, stop)
 		synctest.Wait()
 		var g log
 		c.Subscribe(Spec{Filter: store.Only("b"), From: FromStart}, g.handle)

@@ -341,13 +341,13 @@ func TestTrimStepIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// A disk that is full while merged runs are deleted does not end merging for good.
-func TestMergingGoesOnAfterFullDisk(t *testing.T) {
-	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
+// runsToMerge makes as many runs of ids as are merged into one, and leaves the merge to the test.
+func runsToMerge(t *testing.T, s *Store) {
+	t.Helper()
 	for range mergeRuns {
 		push(t, s, note("s", "1"))
 		err := s.onWriter(t.Context(), func() error {
-			s.merging = true // by hand, below
+			s.merging = true // by hand
 			s.flushTo(s.Head())
 			return nil
 		})
@@ -355,6 +355,12 @@ func TestMergingGoesOnAfterFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// A disk that is full while merged runs are deleted does not end merging for good.
+func TestMergingGoesOnAfterFullDisk(t *testing.T) {
+	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
+	runsToMerge(t, s)
 	m := s.ids.merge()
 	if m == nil {
 		t.Fatal("no merge is due")
@@ -382,17 +388,7 @@ func TestMergeOnFullDiskIsGivenUp(t *testing.T) {
 	o.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
 	var m *idMerge
-	for range mergeRuns {
-		push(t, s, note("s", "1"))
-		err := s.onWriter(t.Context(), func() error {
-			s.merging = true // by hand, below
-			s.flushTo(s.Head())
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	runsToMerge(t, s)
 	err := s.onWriter(t.Context(), func() error {
 		m = s.ids.merge()
 		s.refuse.Store(&Refusal{Code: CodeReadOnly})

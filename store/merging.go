@@ -12,7 +12,10 @@ import (
 // mergeIDs starts the next merge of id runs, if one is due and none is under way. It is called on the writer goroutine;
 // the merge reads on a goroutine of its own, which Close waits for, and hands the writer slice after slice.
 func (s *Store) mergeIDs() {
-	if s.merging || s.refuse.Load() != nil || s.opts.now().Before(s.mergeCheck) { // a merge needs twice the room: on a full disk, trimming comes first
+	if s.merging || s.refuse.Load() != nil { // a merge needs twice the room: on a full disk, trimming comes first
+		return
+	}
+	if s.opts.now().Before(s.mergeCheck) {
 		return
 	}
 	m := s.ids.merge()
@@ -46,19 +49,7 @@ func (s *Store) runMerge(m *idMerge, reap func(*bolt.Tx) (func(), bool, error)) 
 			return err
 		}
 		err := s.onWriter(context.Background(), func() (err error) {
-			if s.refuse.Load() == nil {
-				if more, err = s.idStep(m.write); err == nil && !more {
-					s.mergeWait = 0
-				}
-			} else {
-				err = errNoRoom
-			}
-			if err == errNoRoom {
-				m.giveUp()
-				s.mergeWait = min(max(2*s.mergeWait, mergeRetry), mergeRetryMost)
-				s.mergeCheck = s.opts.now().Add(s.mergeWait)
-				s.counters.idMergesGivenUp.Add(1)
-			}
+			more, err = s.mergeStep(m)
 			return err
 		})
 		if err == errNoRoom {
@@ -71,6 +62,23 @@ func (s *Store) runMerge(m *idMerge, reap func(*bolt.Tx) (func(), bool, error)) 
 	s.counters.idMerges.Add(1)
 	s.counters.idMergedRuns.Add(int64(len(m.inputs)))
 	return s.runReap(reap)
+}
+
+// mergeStep writes one slice of a merge, or gives the merge up where there is no room for it.
+func (s *Store) mergeStep(m *idMerge) (more bool, err error) {
+	if err = errNoRoom; s.refuse.Load() == nil {
+		more, err = s.idStep(m.write)
+	}
+	switch {
+	case err == errNoRoom:
+		m.giveUp()
+		s.mergeWait = min(max(2*s.mergeWait, mergeRetry), mergeRetryMost)
+		s.mergeCheck = s.opts.now().Add(s.mergeWait)
+		s.counters.idMergesGivenUp.Add(1)
+	case err == nil && !more:
+		s.mergeWait = 0
+	}
+	return more, err
 }
 
 // reapRoom is how many bytes of free pages the file may have before old runs are left where they are: every commit sorts

@@ -88,7 +88,7 @@ func (s *Store) trimMore() {
 func (s *Store) retainBehind(added logSize) {
 	before := s.logSize()
 	for s.retainStep(false) {
-		if gone := before.less(s.logSize()); gone.seqs >= 2*added.seqs && gone.bytes >= added.bytes {
+		if gone := before.minus(s.logSize()); gone.seqs >= 2*added.seqs && gone.bytes >= added.bytes {
 			return
 		}
 	}
@@ -97,7 +97,7 @@ func (s *Store) retainBehind(added logSize) {
 // logSize is how large a log is, or a part of it.
 type logSize struct{ seqs, bytes int64 }
 
-func (a logSize) less(b logSize) logSize { return logSize{a.seqs - b.seqs, a.bytes - b.bytes} }
+func (a logSize) minus(b logSize) logSize { return logSize{a.seqs - b.seqs, a.bytes - b.bytes} }
 
 func (s *Store) logSize() logSize {
 	s.mu.RLock()

@@ -58,7 +58,7 @@ func (s *Store) step(pushes []*Push) {
 	if s.lagOver(s.opts.flush.target, s.opts.flush.bytes/2) {
 		s.startFlush()
 	}
-	s.retainBehind(s.logSize().less(before))
+	s.retainBehind(s.logSize().minus(before))
 }
 
 // throttle makes a group wait for slices of the views when they are too far behind.
