@@ -75,11 +75,17 @@ export class World {
     return w;
   }
 
-  async close() {
-    await this.browser.close();
-    for (const p of this.processes) await end(p);
+  /** Ends all that a test began, so that one that failed half-way does not fail the next ones. */
+  async clear() {
+    for (const c of this.browser.contexts()) await c.close();
+    for (const p of this.processes.splice(0)) await end(p);
     this.proxy?.close();
+    this.proxy = undefined;
     await this.kill();
+  }
+  async close() {
+    await this.clear();
+    await this.browser.close();
     this.pages.close();
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   }
@@ -112,7 +118,7 @@ export class World {
     if (this.process) await end(this.process);
     this.process = undefined;
   }
-  /** From now on there is a proxy between pages and server. */
+  /** From now on, until the test ends, there is a proxy between pages and server. */
   async between(): Promise<Proxy> {
     this.proxy ??= await Proxy.open(this.port);
     return this.proxy;
