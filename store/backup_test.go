@@ -343,6 +343,7 @@ func TestRestoreLineage(t *testing.T) {
 
 // TestCopiesOfSparseLog: where another sequencer gives the seqs, holes are no damage, and a cut may lie in one.
 func TestCopiesOfSparseLog(t *testing.T) {
+	sequential(t)
 	dir := memoryDir(t)
 	o := checkOptions()
 	o.Sparse = true

@@ -16,6 +16,7 @@ import (
 // Whatever records are written, in whatever groups, the cursor finds each of them from everywhere, before and after some
 // have been dropped.
 func TestLogBucketIsASortedList(t *testing.T) {
+	sequential(t)
 	batches, longs, cuts := int64(0), int64(0), 0
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -366,6 +367,7 @@ func commitNow(t *testing.T, s *Store, ms []Mutation) Verdict {
 
 // A file that grows although many single pages of it are free has them used up first.
 func TestSinglePagesAreUsed(t *testing.T) {
+	sequential(t)
 	o := quiet()
 	o.journal.span = -1
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
@@ -396,6 +398,7 @@ func TestSinglePagesAreUsed(t *testing.T) {
 
 // Trimming by retention ends behind a push and, where one is in reach, behind a leaf; and it gets everywhere.
 func TestTrimInLongLeaves(t *testing.T) {
+	sequential(t)
 	for _, atomic := range []int{1, 10, 900} {
 		t.Run(fmt.Sprint(atomic), func(t *testing.T) {
 			path := filepath.Join(memoryDir(t), "a.tidemark")

@@ -133,6 +133,7 @@ func samePages(t *testing.T, s *Store, f Filter, limit int, docs map[DocKey]stri
 
 // A page looks at what it brings, not at all that is in memory.
 func TestPageLooksAtAPage(t *testing.T) {
+	sequential(t)
 	o := quiet()
 	o.flush.target, o.flush.bound = 1<<20, 1<<20
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)

@@ -35,6 +35,7 @@ func patches(n int, expect Expect) (ms []Mutation) {
 
 // A push of small patches to many large documents is judged in pieces: no group holds more of them than its bound.
 func TestGroupHoldsFewDocuments(t *testing.T) {
+	sequential(t)
 	o := quiet()
 	o.docs, o.flush.bytes = 1<<20, 4<<20
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
@@ -320,6 +321,7 @@ func TestDamagedEntryRefusesOnePush(t *testing.T) {
 
 // A step of trimming is bounded in bytes, too.
 func TestTrimStepIsBoundedInBytes(t *testing.T) {
+	sequential(t)
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), quiet())
 	big := fmt.Sprintf(`"%0*d"`, 200<<10, 7)
 	for i := range 90 {

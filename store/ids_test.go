@@ -262,6 +262,7 @@ func TestIDsMergeCutOff(t *testing.T) {
 
 // Inputs that lead for long rows, that overlap, and that hold the same ids, are merged as any.
 func TestIDsMergeRows(t *testing.T) {
+	sequential(t)
 	bounded := 0
 	for seed := range uint64(10) {
 		f, m := newIDsFile(t), newIDMaker(seed)
@@ -476,6 +477,7 @@ func TestIDsCopy(t *testing.T) {
 }
 
 func TestIDsMissIsCheap(t *testing.T) {
+	sequential(t)
 	f, m := newIDsFile(t), newIDMaker(7)
 	for range 5 {
 		var es []idEntry

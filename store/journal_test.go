@@ -63,6 +63,7 @@ func blockAt(j *journal, n int) int64 { return j.at + int64(n)*journalBlock }
 
 // What a crash left in the journal counts as far as it is whole; where something is missing before its end, that is damage and no end.
 func TestJournalRecovery(t *testing.T) {
+	sequential(t)
 	for name, c := range map[string]struct {
 		damage func(t *testing.T, path string, j *journal)
 		head   Seq

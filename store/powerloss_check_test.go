@@ -431,14 +431,13 @@ func (c *plImages) checkRecording(rec *plRecording, part, parts int, rep *plRepo
 		return
 	}
 	c.o = rec.Specs[len(rec.Specs)-1].options()
-	c.o.mmapSize = 8 << 20
 	c.o.faults = faults{blindJournal: c.o.faults.blindJournal} // else, what is broken on purpose is the run, not the start after it
-	n, every, most := 0, max(1, rec.Specs[0].Every), 3
+	n, most := 0, 3
 	if rec.Broken {
 		most = 1 // one is enough; what more of them do to bbolt is not known
 	}
 	rec.each(func(at int, d *plDisk, img plImage) {
-		if n++; n%parts != part || n/parts%every != 0 || rep.Bad >= most {
+		if n++; n%parts != part || rep.Bad >= most {
 			return
 		}
 		rep.Images++

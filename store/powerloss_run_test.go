@@ -48,7 +48,6 @@ type plSpec struct {
 	Close   bool   // the store is closed at the end; else the process just ends
 	Span    int    // blocks of an entry of the journal; 0: none is ever written
 	Bulk    bool   // some pushes, and groups, have so much that it goes into long leaves
-	Every   int    // only every so many of the images are looked at; 0: all
 }
 
 var plControls = map[string]faults{

@@ -26,6 +26,7 @@ import (
 
 // TestPowerLoss covers all kinds of work: creation, groups, flushes, trims, merges of id runs, backups.
 func TestPowerLoss(t *testing.T) {
+	sequential(t)
 	specs := []plSpec{
 		{Seed: 1, Count: 250, Span: 1, Random: true, Trim: 9, Keep: 60, Close: true},
 		{Seed: 2, Count: 250, Span: 2, Backup: 20},
@@ -35,14 +36,6 @@ func TestPowerLoss(t *testing.T) {
 		{Seed: 7, Count: 150, Bulk: true, Span: 4, Trim: 6, Keep: 60},
 		{Seed: 6, Count: 250, Random: true, Trim: 7, Keep: 100, Backup: 45},
 	}
-	again := 7
-	if testing.Short() {
-		specs = []plSpec{
-			{Seed: 1, Count: 150, Span: 1, Random: true, Trim: 9, Keep: 60, Close: true, Every: 20, Backup: 15},
-			{Seed: 3, Count: 100, Bulk: true, Every: 20},
-		}
-		again = 1
-	}
 	var recs []*plRecording
 	var done [8]int
 	for _, spec := range specs {
@@ -51,16 +44,14 @@ func TestPowerLoss(t *testing.T) {
 		for i, n := range rec.did() {
 			done[i] += n
 		}
-		for i, img := range rec.sample(t, again) {
+		for i, img := range rec.sample(t, 4) {
 			recs = append(recs, img.record(t, plSpec{Seed: spec.Seed + 100, Count: 25, Span: i % 3, Random: spec.Random, Close: true}))
 		}
 	}
 	images := plMustBeGood(t, recs)
 	t.Logf("%d images of %d recordings, with %d flushes, %d merges of id runs, %d trims, %d backups; %d groups in the journal, %d times emptied, %d other commits; %d long batches",
 		images, len(recs), done[0], done[1], done[2], done[3], done[4], done[5], done[6], done[7])
-	if want := 100_000; !testing.Short() && images < want {
-		t.Errorf("%d images are fewer than %d", images, want)
-	}
+	plMustBeMany(t, images, 70_000)
 	if slices.Contains(done[:], 0) {
 		t.Error("a kind of work was not done at all")
 	}
@@ -69,10 +60,8 @@ func TestPowerLoss(t *testing.T) {
 // TestPowerLossSyncFails lets every sync of a short run fail, one by one: what was to be synced is lost, or kept for later. The
 // store must stop at once, and start again, whatever the page cache shows of what the disk does not have.
 func TestPowerLossSyncFails(t *testing.T) {
+	sequential(t)
 	spec, next := plSpec{Seed: 11, Count: 50, Span: 1, Random: true, Trim: 4, Keep: 10, Close: true}, plSpec{Seed: 12, Count: 10, Span: 1, Close: true}
-	if testing.Short() {
-		t.Skip("records a run for each sync")
-	}
 	var recs []*plRecording
 	failed := 0
 	for n := 1; ; n++ {
@@ -84,6 +73,7 @@ func TestPowerLossSyncFails(t *testing.T) {
 	}
 	images := plMustBeGood(t, recs)
 	t.Logf("syncs 1 to %d failed, %d images of %d recordings", failed, images, len(recs))
+	plMustBeMany(t, images, 30_000)
 	if failed < 20 {
 		t.Error("the run had hardly any syncs")
 	}
@@ -123,6 +113,7 @@ func (rec *plRecording) restart(t *testing.T, w *plWorld, next plSpec) *plRecord
 
 // TestPowerLossControls breaks one promise after the other. The test is worth something only if it finds out.
 func TestPowerLossControls(t *testing.T) {
+	sequential(t)
 	short := plSpec{Seed: 21, Count: 60, Random: true, Trim: 9, Keep: 20}
 	promises := []struct {
 		name string
@@ -130,9 +121,6 @@ func TestPowerLossControls(t *testing.T) {
 	}{
 		{"acknowledge before commit", 1}, {"acknowledge before commit", 0}, {"publish before commit", 1}, {"no sync", 1}, {"no sync", 0},
 		{"seals without checksums", 0}, {"journal without checksums", 2},
-	}
-	if testing.Short() {
-		short.Count, promises = 15, promises[:1]
 	}
 	for _, p := range promises {
 		t.Run(fmt.Sprintf("%s, span %d", p.name, p.span), func(t *testing.T) {
@@ -146,9 +134,6 @@ func TestPowerLossControls(t *testing.T) {
 		rec.Ops = slices.DeleteFunc(rec.Ops, func(op plOp) bool { return op.Kind == plSyncDir })
 		plMustBeBad(t, []*plRecording{rec})
 	})
-	if testing.Short() {
-		return
-	}
 	t.Run("continue after an I/O error", func(t *testing.T) {
 		spec := short
 		spec.Control = "continue after an I/O error"
@@ -174,6 +159,7 @@ func TestPowerLossControls(t *testing.T) {
 // TestPowerLossBitFlips damages records of a file on disk: each is refused by its seq. Without the check of checksums, the
 // comparison finds out.
 func TestPowerLossBitFlips(t *testing.T) {
+	sequential(t)
 	rec := plRecord(t, plSpec{Seed: 31, Count: 80, Close: true})
 	truth, err := newTruth(rec)
 	if err != nil {
@@ -331,23 +317,27 @@ func plMustBeGood(t *testing.T, recs []*plRecording) (images int) {
 	return images
 }
 
-// plMustBeBad proves that the checks find something.
+// plMustBeMany keeps the promise that one run of all tests looks at 100,000 images or more.
+func plMustBeMany(t *testing.T, images, want int) {
+	t.Helper()
+	if images < want {
+		t.Errorf("%d images are fewer than %d", images, want)
+	}
+}
+
+// plMustBeBad proves that the checks find something in one of the recordings.
 func plMustBeBad(t *testing.T, recs []*plRecording) {
 	t.Helper()
-	images, bad, first := 0, 0, ""
+	images := 0
 	for _, rec := range recs {
 		rec.Broken = true
-	}
-	for _, rep := range plCheckAll(t, recs) {
-		images, bad = images+rep.Images, bad+rep.Bad
-		if len(rep.First) > 0 && first == "" {
-			first = rep.First[0]
+		rep := plCheckAll(t, []*plRecording{rec})[0]
+		if images += rep.Images; rep.Bad > 0 {
+			t.Logf("found after %d images: %.300s", images, rep.First[0])
+			return
 		}
 	}
-	if bad == 0 {
-		t.Errorf("a store that breaks its promise passes all of %d images", images)
-	}
-	t.Logf("found after %d images: %.300s", images, first)
+	t.Errorf("a store that breaks its promise passes all of %d images", images)
 }
 
 // plCheckAll looks at all images of some recordings, in a process for each processor: what a broken file may do to a process

@@ -13,6 +13,7 @@ import (
 
 // A commit that only appends needs one sync, whatever the shape of the log's tree; any other needs two.
 func TestSealListsAppends(t *testing.T) {
+	sequential(t)
 	o := quiet()
 	o.journal.span, o.long = -1, -1
 	s, err := Open(filepath.Join(t.TempDir(), "a.tidemark"), o)

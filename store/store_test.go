@@ -13,6 +13,15 @@ func quiet() Options {
 	return Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), mmapSize: 1 << 30, reserve: -1}
 }
 
+// sequential marks a test that takes seconds and works on one goroutine, or in processes of its own: -short, with which CI
+// runs the race detector, leaves it out.
+func sequential(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("nothing in it runs beside something else")
+	}
+}
+
 func openTest(t testing.TB, path string, o Options) *Store {
 	t.Helper()
 	s, err := Open(path, o)

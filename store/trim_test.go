@@ -330,6 +330,7 @@ func listUnderTrim(t *testing.T, s *Store, stop chan struct{}) {
 // TestRetentionGoesOnWithoutTicks commits groups of many sizes and lets no tick come in between, as when a server is killed again
 // and again: where the checkpoint lies inside a leaf, which only a tick would cut, the retention still takes the views further.
 func TestRetentionGoesOnWithoutTicks(t *testing.T) {
+	sequential(t)
 	const keep = 2 << 20
 	o := quiet()
 	o.Retention = Retention{Bytes: keep}
@@ -369,10 +370,8 @@ func TestRetentionGoesOnWithoutTicks(t *testing.T) {
 
 // TestRetentionKeepsUpWithLargeGroups commits groups of many more events than a step of trimming has, and lets no tick come in between.
 func TestRetentionKeepsUpWithLargeGroups(t *testing.T) {
-	groups := 40
-	if testing.Short() {
-		groups = 20
-	}
+	sequential(t)
+	const groups = 40
 	for name, keyed := range map[string]bool{"events": false, "documents": true} {
 		t.Run(name, func(t *testing.T) {
 			const keep = 1 << 20
@@ -406,7 +405,7 @@ func TestRetentionKeepsUpWithLargeGroups(t *testing.T) {
 				return nil
 			})
 			st := s.Stats()
-			if err != nil || st.Events != int64(8000*groups) || st.Trims <= int64(groups) {
+			if err != nil || st.Events != 8000*groups || st.Trims <= groups {
 				t.Fatalf("%d events, %d trims, %v", st.Events, st.Trims, err)
 			}
 			if bound := int64(3*(keep+slackBytes) + 2<<20); most > bound { // the views may lag by twice that, and a group comes on top
@@ -418,6 +417,7 @@ func TestRetentionKeepsUpWithLargeGroups(t *testing.T) {
 
 // TestRetentionOfSmallEventsUnderLargeOnes: what goes behind a group has as many bytes as what came, however many events that takes.
 func TestRetentionOfSmallEventsUnderLargeOnes(t *testing.T) {
+	sequential(t)
 	o := quiet()
 	o.Retention = Retention{Bytes: 8 << 20}
 	s := openTest(t, filepath.Join(memoryDir(t), "a.tidemark"), o)
