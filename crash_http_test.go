@@ -19,6 +19,7 @@ import (
 // which number their appends, and readers by long-poll and by server-sent events, who go on from where they were. Every
 // append that was acknowledged is there once, none is refused as out of order, and readers see the stream without a hole.
 func TestCrashHTTP(t *testing.T) {
+	t.Parallel()
 	rounds := 60
 	if testing.Short() {
 		rounds = 8

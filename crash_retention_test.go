@@ -20,6 +20,7 @@ import (
 // backups are made. What was acknowledged and not trimmed is there in its place, every backup that has its name is whole, and
 // the file stays within a bound.
 func TestCrashWithRetention(t *testing.T) {
+	t.Parallel()
 	const keep = 2 << 20
 	rounds, written := 20, int64(16*keep)
 	if testing.Short() {

@@ -15,6 +15,7 @@ import (
 // server must stop at once, say so by its exit code and marker, and the next one must verify the file and go on, with
 // nothing acknowledged lost.
 func TestFailStop(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("writes until the file may not grow, and checks it twice")
 	}

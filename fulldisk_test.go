@@ -19,6 +19,7 @@ import (
 // TestFullDisk fills the disk of a real server under it. Writes are refused with read_only and "later", those behind the
 // first refused one, too, however small they are; reads go on. Once there is room the same ids are accepted in their order.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t, "64m")
 	srv := newServer(t)
 	srv.opts.Data = filepath.Join(dir, "data.tidemark")

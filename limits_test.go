@@ -7,6 +7,7 @@ import (
 
 // TestConnectionLimits holds the process to the flags that bound connections.
 func TestConnectionLimits(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		flag   string
 		status int

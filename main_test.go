@@ -16,6 +16,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/cli/*.txtar, each in a folder of its own.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{Dir: "testdata/cli", RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)

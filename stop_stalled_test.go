@@ -37,6 +37,7 @@ func TestStopFitsIntoItsTime(t *testing.T) {
 // TestStopHeldUp: readers who take nothing, of both kinds, and a backup whose verification hangs do not keep a server from
 // ending by itself, with 0. No half backup is left.
 func TestStopHeldUp(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("it finds the verifying process in /proc")
 	}
