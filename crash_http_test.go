@@ -40,7 +40,7 @@ func TestCrashHTTP(t *testing.T) {
 	}
 	c.readers.Go(func() { c.poll(reading) })
 	c.readers.Go(func() { c.follow(reading) })
-	for range rounds {
+	for round := 0; round < rounds || !c.busy(); round++ {
 		time.Sleep(time.Duration(rng.Int64N(int64(40 * time.Millisecond)))) // the moment of the kill is the input
 		srv.kill()
 		srv.start()
@@ -64,6 +64,17 @@ type httpCrowd struct {
 	mu    sync.Mutex
 	acked map[string]int      // by producer: how many appends were acknowledged
 	seen  map[string][]string // by reader: messages in order
+}
+
+// busy reports whether so much was acknowledged, and sent again, that the test proves something.
+func (c *httpCrowd) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	acked := 0
+	for _, n := range c.acked {
+		acked += n
+	}
+	return acked >= 40 && c.resent.Load() > 0
 }
 
 // send sends a request until there is an answer; the server may be gone at any moment.
@@ -206,7 +217,4 @@ func (c *httpCrowd) judge() {
 		}
 	}
 	c.t.Logf("%d messages, %d requests sent again", len(stored), c.resent.Load())
-	if len(stored) < 40 || c.resent.Load() == 0 {
-		c.t.Error("hardly anything happened: the test proves nothing")
-	}
 }

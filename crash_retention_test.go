@@ -29,9 +29,9 @@ func TestCrashWithRetention(t *testing.T) {
 	srv := newServer(t, "--retention-bytes", fmt.Sprint(keep))
 	srv.start()
 	r := newRetained(t, srv)
-	for round := 0; round < rounds || r.acked.Load() < written; round++ {
+	for round := 0; round < rounds || r.acked.Load() < written || r.copies() == 0; round++ {
 		if round == 20*rounds {
-			t.Fatalf("%d bytes were acknowledged in %d rounds", r.acked.Load(), round)
+			t.Fatalf("%d bytes were acknowledged and %d backups made in %d rounds", r.acked.Load(), r.copies(), round)
 		}
 		if !r.sleep(time.Duration(rand.Int64N(int64(500 * time.Millisecond)))) {
 			return
@@ -170,6 +170,13 @@ func (r *retained) backup() {
 	}
 }
 
+// copies is the number of finished backups.
+func (r *retained) copies() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.backups
+}
+
 // finish lets everybody end and the subscriber read to the end.
 func (r *retained) finish() {
 	r.end()
@@ -220,8 +227,8 @@ func (r *retained) judge() {
 	st := s.Stats()
 	r.t.Logf("head %d, floor %d, %d bytes acknowledged, %d in the log, %d in the file, %d backups", st.Head, st.Floor, r.acked.Load(),
 		st.LogBytes, st.FileBytes, r.backups)
-	if st.Floor == 0 || r.backups == 0 {
-		r.t.Error("nothing was trimmed, or no backup was made: the test proves nothing")
+	if st.Floor == 0 {
+		r.t.Error("nothing was trimmed: the test proves nothing")
 	}
 	// bbolt takes 16 MiB at once; a backup holds trimming up for as long as it takes.
 	if st.FileBytes > 32<<20 {

@@ -44,12 +44,13 @@ func TestCrash(t *testing.T) {
 	srv.start()
 	h := newHistory()
 	crowd := newCrowd(t, srv, h, rng)
-	for round := range rounds {
+	kills := 0
+	for ; kills < rounds || h.answers.Load() < int64(rounds); kills++ {
 		if err := h.sleep(t.Context(), time.Duration(rng.Int64N(int64(50*time.Millisecond)))); err != nil {
 			t.Fatal(err)
 		}
 		srv.kill()
-		if round%25 == 24 {
+		if kills%25 == 24 {
 			srv.check()
 		}
 		srv.start()
@@ -61,10 +62,7 @@ func TestCrash(t *testing.T) {
 	}
 	srv.stop()
 	srv.check()
-	t.Logf("%d kills, %d events, %d acknowledged, %d sent again", rounds, len(log), h.answers.Load(), crowd.resent())
-	if h.answers.Load() < int64(rounds) {
-		t.Error("hardly anything was written: the test proves nothing")
-	}
+	t.Logf("%d kills, %d events, %d acknowledged, %d sent again", kills, len(log), h.answers.Load(), crowd.resent())
 }
 
 // server is a tidemark server in a child process that keeps its port and its file across restarts.

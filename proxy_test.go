@@ -76,6 +76,13 @@ func (c *cutter) carry(dst, src net.Conn, n int64) {
 	}
 }
 
+// cut is the number of connections cut so far.
+func (c *cutter) cut() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cuts
+}
+
 // calm lets new connections live.
 func (c *cutter) calm() {
 	c.mu.Lock()

@@ -26,8 +26,10 @@ func TestResume(t *testing.T) {
 	through.address = line.url()
 	h := newHistory()
 	crowd := newCrowd(t, &through, h, rng)
-	if err := h.sleep(t.Context(), lasting); err != nil {
-		t.Fatal(err)
+	for until := time.Now().Add(lasting); time.Now().Before(until) || line.cut() < 20 || h.answers.Load() < 100; {
+		if err := h.sleep(t.Context(), 100*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
 	}
 	line.calm()
 	crowd.finish()
@@ -36,10 +38,7 @@ func TestResume(t *testing.T) {
 		t.Error(problem)
 	}
 	line.close()
-	if line.cuts < 20 || len(log) < 100 {
-		t.Errorf("only %d cuts and %d events: the test proves nothing", line.cuts, len(log))
-	}
-	t.Logf("%d cuts, %d events, %d sent again", line.cuts, len(log), crowd.resent())
+	t.Logf("%d cuts, %d events, %d sent again", line.cut(), len(log), crowd.resent())
 	srv.stop()
 	srv.check()
 }
