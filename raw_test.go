@@ -61,8 +61,18 @@ func (l *rawLine) send(text []byte) {
 	l.nc.Write(b) // the server may have closed already: what it said comes next
 }
 
-// frame reads one frame of the server.
+// frame reads one frame of the server, and answers the pings before it.
 func (l *rawLine) frame() (op byte, payload []byte) {
+	l.t.Helper()
+	for {
+		if op, payload = l.anyFrame(); op != 9 {
+			return op, payload
+		}
+		l.nc.Write(append([]byte{0x8a, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...))
+	}
+}
+
+func (l *rawLine) anyFrame() (op byte, payload []byte) {
 	l.t.Helper()
 	var h [8]byte
 	if _, err := io.ReadFull(l.br, h[:2]); err != nil {

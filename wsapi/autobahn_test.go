@@ -276,7 +276,7 @@ func writeChopped(conn *rawConn, p []byte, chop int) bool {
 
 // classify tells what comes until the close frame, whose code it returns.
 func classify(conn *rawConn, replies chan<- string) uint16 {
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		f, err := conn.frame()
 		switch {

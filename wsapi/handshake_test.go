@@ -93,7 +93,7 @@ func TestHandshake(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			c := r.connect()
-			check(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+			check(t, c.SetDeadline(time.Now().Add(time.Minute)))
 			_, err := io.WriteString(c, request(test.lines))
 			check(t, err)
 			res, err := http.ReadResponse(c.br, nil)
@@ -139,7 +139,7 @@ func request(lines string) string {
 // waitFor waits until something that nothing tells of has happened.
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			t.Fatal("waited in vain for " + what)
 		}

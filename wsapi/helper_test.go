@@ -210,7 +210,7 @@ func (c *rawConn) frame() (serverFrame, error) {
 // next returns the next frame that is no ping.
 func (c *rawConn) next() serverFrame {
 	c.t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		f, err := c.frame()
 		check(c.t, err)
