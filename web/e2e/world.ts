@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer as createHttp, type Server as HttpServer } from "node:http";
 import { connect, createServer as createTcp, type AddressInfo, type Server as TcpServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -12,8 +12,8 @@ import { out } from "./paths.ts";
 export type State = ReturnType<Harness["state"]>;
 
 const chrome = process.env.CHROMIUM ?? "/usr/bin/chromium";
-/** The same engine without a window system: a page of it costs a third. */
-const shell = process.env.CHROMIUM ?? "/usr/bin/chromium-headless-shell";
+/** The same engine without a window system, if it is there: a page of it costs a third. */
+const shell = process.env.CHROMIUM ?? ["/usr/bin/chromium-headless-shell", chrome].find(existsSync);
 const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
 export async function until<T>(look: () => Promise<T | false | undefined> | T | false | undefined, what: () => unknown = () => look.toString(), ms = 30_000): Promise<T> {
