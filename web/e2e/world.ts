@@ -11,9 +11,10 @@ import { out } from "./paths.ts";
 
 export type State = ReturnType<Harness["state"]>;
 
-const chrome = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const installed = (...names: string[]) => process.env.CHROMIUM ?? names.map((name) => "/usr/bin/" + name).find(existsSync) ?? "chromium";
+const chrome = installed("chromium", "chromium-browser");
 /** The same engine without a window system, if it is there: a page of it costs a third. */
-const shell = process.env.CHROMIUM ?? ["/usr/bin/chromium-headless-shell", chrome].find(existsSync);
+const shell = installed("chromium-headless-shell", "chromium", "chromium-browser");
 const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
 export async function until<T>(look: () => Promise<T | false | undefined> | T | false | undefined, what: () => unknown = () => look.toString(), ms = 30_000): Promise<T> {
