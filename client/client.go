@@ -304,8 +304,8 @@ func (c *Client) Signal(s store.Stream, data []byte) error {
 }
 
 // SetPresence shows data, any JSON value but null, to those who are subscribed to the stream, for as long as this Client is
-// subscribed to exactly that stream; nil ends it. It is set again after a reconnect, and with a subscription that goes on
-// after a pause.
+// subscribed to exactly that stream; nil ends it. It may be called before Subscribe. It is set again after a reconnect, and
+// with a subscription that goes on after a pause.
 func (c *Client) SetPresence(s store.Stream, data []byte) error {
 	if data != nil {
 		var err error

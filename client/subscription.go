@@ -96,19 +96,26 @@ func (c *Client) subscribe(s *Subscription) (*Subscription, error) {
 		return nil, c.err
 	}
 	c.enlist(s)
-	if c.conn != nil && c.conn.greeted {
-		m := s.feed.request(s.number)
-		c.conn.send(&m)
-	}
 	c.nudgeReader()
 	return s, nil
 }
 
-// enlist gives the subscription a number that was never used before. c.mu is held.
+// enlist gives the subscription a number that was never used before, and asks the server to serve it from where the feed stands.
+// Presence lasts only as long as a subscription to exactly its stream, so it is set with each. c.mu is held.
 func (c *Client) enlist(s *Subscription) {
 	c.lastSub++
 	s.number = c.lastSub
 	c.subs[s.number] = s
+	k := c.conn
+	if k == nil || !k.greeted {
+		return // the next hello does it
+	}
+	m := s.feed.request(s.number)
+	k.send(&m)
+	stream, exact := s.feed.filter.Stream()
+	if data := c.presence[stream]; exact && data != nil {
+		k.send(&wire.SetPresence{Stream: stream, Data: data})
+	}
 }
 
 // Close ends the subscription. A call of the handler that is under way may still go on.
@@ -153,19 +160,10 @@ func (s *Subscription) Err() error {
 // Stats returns what ought not to have happened. It may be called by the handler, and after Done.
 func (s *Subscription) Stats() FeedStats { return s.feed.stats }
 
-// renew subscribes again from where the feed stands, under a new number. The presence on the stream ended with the old one,
-// so it is set again. c.mu is held.
+// renew subscribes again from where the feed stands, under a new number. c.mu is held.
 func (s *Subscription) renew() {
 	s.drop()
 	s.c.enlist(s)
-	if k := s.c.conn; k != nil && k.greeted {
-		m := s.feed.request(s.number)
-		k.send(&m)
-		stream, exact := s.feed.filter.Stream()
-		if data := s.c.presence[stream]; exact && data != nil {
-			k.send(&wire.SetPresence{Stream: stream, Data: data})
-		}
-	}
 }
 
 // emit hands an update to the application.

@@ -349,3 +349,23 @@ func TestPresenceSetBeforeTheWelcomeIsSent(t *testing.T) {
 		}
 	})
 }
+
+func TestPresenceSetBeforeTheSubscriptionIsSentWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		c := s.client(Options{})
+		defer c.Close()
+		c.Subscribe(Spec{Filter: store.Only("other")}, func(*Update) {})
+		l, _ := s.welcome()
+		synctest.Wait()
+		c.SetPresence("a", []byte(`"here"`))
+		expect[*wire.SetPresence](l) // the server refuses it
+		c.Subscribe(Spec{Filter: store.All}, func(*Update) {})
+		expect[*wire.Subscribe](l)
+		c.Subscribe(Spec{Filter: store.Only("a")}, func(*Update) {})
+		expect[*wire.Subscribe](l)
+		if p := expect[*wire.SetPresence](l); p.Stream != "a" || string(p.Data) != `"here"` {
+			t.Errorf("presence %s on %s", p.Data, p.Stream)
+		}
+	})
+}
