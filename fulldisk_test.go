@@ -1,26 +1,24 @@
-//go:build linux
-
 package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"tidemark/internal/smalldisk"
 )
 
 // TestFullDisk fills the disk of a real server under it. Writes are refused with read_only and "later", those behind the
 // first refused one, too, however small they are; reads go on. Once there is room the same ids are accepted in their order.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	dir := smallDisk(t, "64m")
+	dir := smalldisk.Mount(t, "64m")
 	srv := newServer(t)
 	srv.opts.Data = filepath.Join(dir, "data.tidemark")
 	srv.start()
@@ -29,7 +27,7 @@ func TestFullDisk(t *testing.T) {
 	l.expect(`"type":"welcome"`)
 
 	ballast := filepath.Join(dir, "ballast")
-	fillDisk(t, ballast)
+	smalldisk.Fill(t, ballast)
 	big := strings.Repeat("x", 200<<10)
 	var refused int
 	for n := 1; refused == 0; n++ {
@@ -134,38 +132,4 @@ func waitReady(t *testing.T, url string) {
 		<-every.C
 	}
 	t.Fatal("the server does not become ready again")
-}
-
-// smallDisk mounts a disk of a size.
-func smallDisk(t *testing.T, size string) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounting a small file system needs root")
-	}
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skip("no small file system can be mounted here:", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-// fillDisk writes until nothing more has room.
-func fillDisk(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for block := make([]byte, 4096); err == nil; {
-		_, err = f.Write(block)
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Fatal(err)
-	}
 }

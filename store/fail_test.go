@@ -8,11 +8,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"tidemark/internal/smalldisk"
 )
 
 func TestOpenRefuses(t *testing.T) {
@@ -91,40 +92,6 @@ func TestCreateLeavesNoHalf(t *testing.T) {
 	}
 }
 
-// smallDisk mounts a disk of 40 MiB.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounting a small file system needs root")
-	}
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=40m"); err != nil {
-		t.Skip("no small file system can be mounted here:", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-// fillDisk writes until nothing more has room.
-func fillDisk(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for block := make([]byte, 4096); err == nil; {
-		_, err = f.Write(block)
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Fatal(err)
-	}
-}
-
 // A server whose disk is full gets out of that by itself when its retention lets something go: what trimming frees in the
 // file is room for new events, though the disk has none.
 func TestRetentionOnFullDisk(t *testing.T) {
@@ -137,7 +104,7 @@ func TestRetentionOnFullDisk(t *testing.T) {
 			if testing.Short() && reserve < 0 {
 				t.Skip("mostly waits")
 			}
-			dir := smallDisk(t)
+			dir := smalldisk.Mount(t, "40m")
 			path, ballast := filepath.Join(dir, "a.tidemark"), filepath.Join(dir, "ballast")
 			o := quiet()
 			o.reserve = reserve
@@ -149,7 +116,7 @@ func TestRetentionOnFullDisk(t *testing.T) {
 			for range 1000 {
 				push(t, s, note("a", payload))
 			}
-			fillDisk(t, ballast)
+			smalldisk.Fill(t, ballast)
 			for i := 0; s.Writable() == nil; i++ {
 				if push(t, s, note("a", payload)); i == 10_000 {
 					t.Fatal("the disk never filled")
@@ -159,7 +126,7 @@ func TestRetentionOnFullDisk(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			fillDisk(t, ballast+"2") // what Close may have set free
+			smalldisk.Fill(t, ballast+"2") // what Close may have set free
 
 			o.Retention = Retention{Bytes: 4 << 20}
 			s = openTest(t, path, o)
@@ -202,7 +169,7 @@ func TestRetentionOnFullDisk(t *testing.T) {
 // A disk that fills refuses appends by name, goes on answering reads and duplicates, keeps the order of a source, and
 // accepts again by itself when there is room.
 func TestDiskFull(t *testing.T) {
-	dir := smallDisk(t)
+	dir := smalldisk.Mount(t, "40m")
 	for name, reserve := range map[string]int64{"reserve": 1 << 20, "no reserve": -1} {
 		t.Run(name, func(t *testing.T) {
 			o := quiet()

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"tidemark/internal/smalldisk"
 )
 
 // Small groups go into the journal until it is full, large ones never; readers find all of them, with or without the tail.
@@ -187,7 +189,7 @@ func TestJournalIsNotForSparseLogs(t *testing.T) {
 
 // On a full disk the journal keeps what it has, over a restart too, and tools read it.
 func TestJournalOnFullDisk(t *testing.T) {
-	dir := smallDisk(t)
+	dir := smalldisk.Mount(t, "40m")
 	path := filepath.Join(dir, "a.tidemark")
 	o := quiet()
 	o.reserve = -1
@@ -196,7 +198,7 @@ func TestJournalOnFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	push(t, s, note("a", "0"))
-	fillDisk(t, filepath.Join(dir, "ballast"))
+	smalldisk.Fill(t, filepath.Join(dir, "ballast"))
 	big := `"` + strings.Repeat("x", 50<<10) + `"`
 	for i := 0; s.Writable() == nil; i++ {
 		if push(t, s, note("a", big)); i > 1000 {
@@ -210,7 +212,7 @@ func TestJournalOnFullDisk(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	fillDisk(t, filepath.Join(dir, "ballast2"))
+	smalldisk.Fill(t, filepath.Join(dir, "ballast2"))
 	if r := mustCheck(t, path); r.Head != head {
 		t.Errorf("check finds head %d, want %d", r.Head, head)
 	}
