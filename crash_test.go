@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	crashRounds = flag.Int("crash.rounds", 0, "how often TestCrash kills the server; 0: 250, or 25 with -short")
+	crashRounds = flag.Int("crash.rounds", 0, "how often TestCrash kills the server; 0: 200, or 25 with -short")
 	crashSeed   = flag.Uint64("crash.seed", 0, "seed of TestCrash; 0: a random one, which it logs")
 )
 
@@ -30,7 +30,7 @@ var (
 func TestCrash(t *testing.T) {
 	rounds, seed := *crashRounds, *crashSeed
 	if rounds == 0 {
-		rounds = 250
+		rounds = 200
 		if testing.Short() {
 			rounds = 25
 		}

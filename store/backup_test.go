@@ -208,6 +208,7 @@ func restored(t *testing.T, from string, cut Seq) (*Store, RestoreInfo) {
 }
 
 func TestRestore(t *testing.T) {
+	sequential(t)
 	file := checkedFile(t)
 	good := mustCheck(t, file)
 

@@ -20,6 +20,7 @@ const goldenDir = "../testdata/store"
 
 // A file of every format version is kept; each must open and hold what it held.
 func TestGoldenFiles(t *testing.T) {
+	sequential(t)
 	if *update {
 		writeGolden(t, fmt.Sprintf("v%d", formatVersion))
 	}

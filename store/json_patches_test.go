@@ -7,7 +7,7 @@ import (
 
 // Many patches at once make the same bytes as one after the other.
 func TestMergePatchesAreMergePatchInTurn(t *testing.T) {
-	for seed := range seeds(100_000) {
+	for seed := range seeds(50_000) {
 		g := newJSONGen(seed)
 		var doc []byte
 		if g.IntN(8) > 0 {
