@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os/signal"
+	"syscall"
 
 	"tidemark/internal/bench"
 )
@@ -42,6 +44,8 @@ type (
 )
 
 func (c *benchCmd) measure(ctx context.Context, sys *system, s bench.Scenario) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGPIPE) // nobody reads any more: the server and its folder go before we do
+	defer stop()
 	p := sys.progress("bench")
 	defer p.done()
 	b := &bench.Bench{Common: c.Common, Memory: int64(c.Memory), Out: sys.out, Progress: p.show, Say: func(line string) {
