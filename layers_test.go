@@ -25,6 +25,7 @@ var layers = map[string][]string{
 	"internal/origin":         {},
 	"internal/httpapi":        {"store", "sync", "internal/wire", "internal/auth", "internal/respond", "internal/origin"},
 	"internal/child":          {"store"},
+	"internal/smalldisk":      {},
 	"internal/bench":          {"store", "client", "internal/child"},
 	"internal/durablestreams": {"store", "sync", "internal/wire", "internal/auth", "internal/respond"},
 	"internal":                {"store", "sync", "internal/wire", "internal/auth"},

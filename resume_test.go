@@ -26,7 +26,10 @@ func TestResume(t *testing.T) {
 	through.address = line.url()
 	h := newHistory()
 	crowd := newCrowd(t, &through, h, rng)
-	for until := time.Now().Add(lasting); time.Now().Before(until) || line.cut() < 20 || h.answers.Load() < 100; {
+	for begun := time.Now(); time.Since(begun) < lasting || line.cut() < 20 || h.answers.Load() < 100; {
+		if time.Since(begun) > 20*lasting {
+			t.Fatalf("only %d cuts and %d answers: the test proves nothing", line.cut(), h.answers.Load())
+		}
 		if err := h.sleep(t.Context(), 100*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}

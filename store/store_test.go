@@ -13,8 +13,8 @@ func quiet() Options {
 	return Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), mmapSize: 1 << 30, reserve: -1}
 }
 
-// sequential marks a test that takes seconds and works on one goroutine, or in processes of its own: -short, with which CI
-// runs the race detector, leaves it out.
+// sequential marks a test that takes seconds and does one thing at a time, or works in processes of its own: -short, with
+// which CI runs the race detector, leaves it out.
 func sequential(t *testing.T) {
 	t.Helper()
 	if testing.Short() {

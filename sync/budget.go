@@ -29,7 +29,8 @@ type claim struct {
 func newBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
 // Acquire takes n bytes, to be called before memory for a frame of that declared length is allocated. It waits while the
-// budget is spent, or half of it by frames: what is only declared must not keep pages from those who read. More than that half counts as so much. Who waits must hold nothing of the budget, or all who do might wait for each other.
+// budget is spent, or half of it by frames: what is only declared must not keep pages from those who read. More than that
+// half counts as so much. Who waits must hold nothing of the budget, or all who do might wait for each other.
 func (b *Budget) Acquire(ctx context.Context, n int) error {
 	b.mu.Lock()
 	if len(b.waiting) == 0 && b.fits(b.share(n)) {

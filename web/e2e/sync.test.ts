@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { Harness } from "./harness.ts";
 import { pause, rng, until, World, type Tab } from "./world.ts";
 
@@ -6,16 +6,7 @@ import { pause, rng, until, World, type Tab } from "./world.ts";
 
 declare const t: Harness;
 
-let w: World;
-let file = 0;
-const profile = () => w.profile();
-
-beforeAll(async () => {
-  w = await World.open();
-});
-afterAll(() => w.close());
-beforeEach(() => w.serve("data" + ++file));
-afterEach(() => w.clear());
+const w = await World.forTests();
 
 /** Writes something random now and then, as a person would; gives the ids. */
 async function work(tab: Tab, name: string, random: () => number, times: number): Promise<string[]> {
@@ -33,7 +24,7 @@ async function work(tab: Tab, name: string, random: () => number, times: number)
 
 test("three people edit together", async () => {
   const random = rng(1);
-  const tabs = await Promise.all([0, 1, 2].map(async () => w.tab(await profile())));
+  const tabs = await Promise.all([0, 1, 2].map(async () => w.tab(await w.profile())));
   const ids = (await Promise.all(tabs.map((tab, i) => work(tab, "p" + i, random, 60)))).flat();
   const truth = await w.agree(tabs, ids);
   expect(truth.said).toHaveLength(180);
@@ -41,7 +32,7 @@ test("three people edit together", async () => {
 
 test("two are offline for a while, then back", async () => {
   const random = rng(2);
-  const both = [await profile(), await profile()];
+  const both = [await w.profile(), await w.profile()];
   const tabs = await Promise.all(both.map((p) => w.tab(p)));
   const ids = (await Promise.all(tabs.map((tab, i) => work(tab, "before" + i, random, 10)))).flat();
   for (const tab of tabs) await tab.calm();
@@ -57,7 +48,7 @@ test("two are offline for a while, then back", async () => {
 
 test("the server is killed in the middle of typing, several times", async () => {
   const random = rng(3);
-  const tabs = await Promise.all([0, 1].map(async () => w.tab(await profile())));
+  const tabs = await Promise.all([0, 1].map(async () => w.tab(await w.profile())));
   let done = false;
   const typing = Promise.all(tabs.map((tab, i) => work(tab, "p" + i, random, 250))).finally(() => (done = true));
   let kills = 0;
@@ -66,7 +57,7 @@ test("the server is killed in the middle of typing, several times", async () => 
     await w.kill();
     kills++;
     await pause(random() * 200);
-    await w.serve("data" + file);
+    await w.serve();
   }
   expect(kills).toBeGreaterThan(1);
   await w.agree(tabs, (await typing).flat());
@@ -74,7 +65,7 @@ test("the server is killed in the middle of typing, several times", async () => 
 
 test("the tab is closed within 50 ms of a write, and opened again", async () => {
   const random = rng(4);
-  const p = await profile();
+  const p = await w.profile();
   const saved = new Set<string>();
   const written: string[] = [];
   for (let i = 0; i < 12; i++) {
@@ -103,7 +94,7 @@ test("the browser is killed in the middle of writing, and started again", async 
     await until(() => tab.saved.size > 0);
     await crash();
     for (const id of tab.saved) saved.add(id);
-    if (round === 1) await w.serve("data" + file);
+    if (round === 1) await w.serve();
   }
   const { context, crash } = await w.realProfile("crashing");
   const tab = await w.tab(context);
@@ -114,7 +105,7 @@ test("the browser is killed in the middle of writing, and started again", async 
 });
 
 test("the user clears the site's data while the page is open", async () => {
-  const p = await profile();
+  const p = await w.profile();
   const tab = await w.tab(p);
   const ids = [await tab.put("before", 1)];
   await tab.calm();
@@ -128,13 +119,13 @@ test("the user clears the site's data while the page is open", async () => {
   const kept = () => tab.page.evaluate(async () => (await t.tidemark.indexedDB("app").read([{ t: "outbox" }]))[0].length);
   await until(async () => (await kept()) === 2, kept);
   await tab.page.close(); // what was written before the clearing is on disk again, too
-  await w.serve("data" + file);
+  await w.serve();
   const again = await w.tab(p);
   await w.agree([again], ids);
 });
 
 test("the device is full for a while: it is said, work goes on, and all is saved when there is room", async () => {
-  const p = await profile();
+  const p = await w.profile();
   const cdp = await p.newCDPSession(await p.newPage());
   const quota = (quotaSize?: number) => cdp.send("Storage.overrideQuotaForOrigin", { origin: w.origin, ...(quotaSize && { quotaSize }) });
   await quota(1); // before the database is opened: Chromium looks again only when what it granted is used up
@@ -155,7 +146,7 @@ test("the device is full for a while: it is said, work goes on, and all is saved
   const kept = () => tab.page.evaluate(async () => (await t.tidemark.indexedDB("app").read([{ t: "outbox" }]))[0].length);
   await until(async () => (await kept()) === 1, kept);
   await tab.page.close();
-  await w.serve("data" + file);
+  await w.serve();
   await w.agree([await w.tab(p)], ids);
 });
 
@@ -163,7 +154,7 @@ test("a line that breaks at random bytes", async () => {
   const random = rng(5);
   const line = await w.between();
   line.budget = () => 200 + Math.floor(random() ** 2 * 30_000);
-  const tabs = await Promise.all([0, 1].map(async () => w.tab(await profile())));
+  const tabs = await Promise.all([0, 1].map(async () => w.tab(await w.profile())));
   const ids = (await Promise.all(tabs.map((tab, i) => work(tab, "p" + i, random, 200)))).flat();
   for (const tab of tabs) ids.push(...(await tab.page.evaluate(() => Array.from({ length: 300 }, (_, i) => t.append({ i, text: "y".repeat(300) })))));
   await until(() => line.cuts >= 8, () => line.cuts, 60_000);
@@ -174,7 +165,7 @@ test("a line that breaks at random bytes", async () => {
 test("a token expires: it is renewed in place, and asked for again when it was refused", async () => {
   await w.kill();
   await w.serve("tokens", "authserver");
-  const a = await w.tab(await profile(), { token: { subject: "alice", ms: 5000 } });
+  const a = await w.tab(await w.profile(), { token: { subject: "alice", ms: 5000 } });
   await a.live();
   const ids: string[] = [];
   const asked = () => a.page.evaluate(() => t.asked);
@@ -185,7 +176,7 @@ test("a token expires: it is renewed in place, and asked for again when it was r
     return (await asked()).length > 2;
   }, asked);
   expect(await asked()).toEqual(["connect", "refresh", "refresh"]);
-  const b = await w.tab(await profile(), { token: { subject: "bob", ms: -1000 } });
+  const b = await w.tab(await w.profile(), { token: { subject: "bob", ms: -1000 } });
   await until(async () => (await b.state()).status.phase === "unauthorized", () => b.state());
   expect(await b.page.evaluate(() => t.asked)).toContain("unauthorized");
   await b.put("waits", 1);

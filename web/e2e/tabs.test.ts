@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { Harness } from "./harness.ts";
 import { pause, rng, until, World, type Tab } from "./world.ts";
 
@@ -6,24 +6,15 @@ import { pause, rng, until, World, type Tab } from "./world.ts";
 
 declare const t: Harness;
 
-let w: World;
-let file = 0;
-const profile = () => w.profile();
-
-beforeAll(async () => {
-  w = await World.open();
-});
-afterAll(() => w.close());
-beforeEach(() => w.serve("data" + ++file));
-afterEach(() => w.clear());
+const w = await World.forTests();
 
 test("two tabs of one profile: the leading one is closed in the middle of a push", async () => {
-  const p = await profile();
+  const p = await w.profile();
   const line = await w.between();
   const ids: string[] = [];
   let leader = await w.tab(p, { patient: true });
   await leader.leads();
-  const witness = await w.tab(await profile(), { url: w.direct });
+  const witness = await w.tab(await w.profile(), { url: w.direct });
   for (let round = 0; round < 4; round++) {
     const other = await w.tab(p, { patient: true });
     await other.live();
@@ -71,7 +62,7 @@ test("a frozen tab gives the lead away, and follows when it wakes up", async () 
 });
 
 test("a tab that hangs without having been told loses the lead to one that asks", async () => {
-  const p = await profile();
+  const p = await w.profile();
   const a = await w.tab(p);
   await a.leads();
   const ids: string[] = [await a.put("x", 1)];
@@ -95,7 +86,7 @@ test("a tab that hangs without having been told loses the lead to one that asks"
 });
 
 test("a tab that crashes leaves its lead to another one", async () => {
-  const p = await profile();
+  const p = await w.profile();
   const a = await w.tab(p, { patient: true });
   await a.leads();
   const b = await w.tab(p, { patient: true });
@@ -112,7 +103,7 @@ test("a tab that crashes leaves its lead to another one", async () => {
 });
 
 test("one tab of two goes offline, writes, and comes back", async () => {
-  const p = await profile();
+  const p = await w.profile();
   const [a, b] = [await w.tab(p), await w.tab(p)];
   await a.leads();
   for (const tab of [a, b]) await tab.live();

@@ -5,7 +5,7 @@ import { connect, createServer as createTcp, type AddressInfo, type Server as Tc
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
-import { expect } from "vitest";
+import { afterAll, afterEach, beforeEach, expect } from "vitest";
 import type { Harness } from "./harness.ts";
 import { out } from "./paths.ts";
 
@@ -60,11 +60,21 @@ export class World {
   private pages!: HttpServer;
   private readonly dir = mkdtempSync(join(tmpdir(), "tidemark-e2e-"));
   private process: ChildProcess | undefined;
+  private data = "data";
   private port = 0;
   origin = "";
   private proxy: Proxy | undefined;
   private readonly processes: ChildProcess[] = [];
 
+  /** One world for the tests of a file: each has a server on a new data file, and leaves nothing to the next one. */
+  static async forTests(): Promise<World> {
+    const w = await World.open();
+    let n = 0;
+    beforeEach(() => w.serve("data" + ++n));
+    afterEach(() => w.clear());
+    afterAll(() => w.close());
+    return w;
+  }
   static async open(): Promise<World> {
     const w = new World();
     w.port = await freePort();
@@ -105,8 +115,9 @@ export class World {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** Starts the server, on the file that is there. */
-  async serve(name = "data", binary: "tidemark" | "authserver" = "tidemark") {
+  /** Starts the server on a data file: without a name, on the one it had. */
+  async serve(name = this.data, binary: "tidemark" | "authserver" = "tidemark") {
+    this.data = name;
     const common = [`${binary === "tidemark" ? "--" : "-"}listen=127.0.0.1:${this.port}`, `${binary === "tidemark" ? "--" : "-"}data=${join(this.dir, name)}`, `${binary === "tidemark" ? "--" : "-"}origin=${this.origin}`];
     const p = (this.process = spawn(out + binary, binary === "tidemark" ? ["serve", ...common] : common, { stdio: ["ignore", "ignore", "pipe"] }));
     let log = "";
